@@ -1,0 +1,76 @@
+"""Outputs that are whole or absent.
+
+A job may be killed, or run twice at once (a cluster that lost sight of a node starts it again), so no
+output is ever written under its final name: it grows under a private name beside it and is renamed once.
+"""
+
+import json
+import math
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a private sibling of `path`; rename it to `path` on success, delete it on failure.
+
+    The body may make a file or a directory there. When another job has finished the same directory
+    meanwhile, the first one stays (same input, same bytes) and ours is dropped.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{path.name}.tmp.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        yield private
+        if private.is_dir():
+            _rename_directory(private, path)
+        else:
+            with open(private, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(private, path)
+    finally:
+        if private.is_dir():
+            shutil.rmtree(private)
+        else:
+            private.unlink(missing_ok=True)
+
+
+def _rename_directory(private: Path, path: Path) -> None:
+    if path.is_dir():
+        # A directory cannot be replaced in one step: move the old one away first.
+        old = path.with_name(f".{path.name}.old.{os.getpid()}.{secrets.token_hex(4)}")
+        os.rename(path, old)
+        shutil.rmtree(old)
+    try:
+        os.rename(private, path)
+    except OSError:
+        if not path.is_dir():
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all."""
+    with whole(path) as private:
+        private.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON in the given key order; NaN and infinity become null (JSON has neither)."""
+    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()  # numpy scalars
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

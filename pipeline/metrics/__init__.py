@@ -1,0 +1,1 @@
+"""Scores of trees and masks against references (never torch)."""

@@ -1,0 +1,1 @@
+"""Grown morphologies and the microscope that pictures them: truth known exactly."""
