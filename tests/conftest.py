@@ -1,0 +1,17 @@
+"""Shared makers: where the reference data lie, small trees and volumes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data and oracles; tests that need it are skipped where it is absent."""
+    path = Path(os.environ.get("STACK2SWC_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"reference data not found at {path} (set STACK2SWC_SHARED)")
+    return path
