@@ -1,0 +1,123 @@
+"""Windows cut from pairs and changed as a microscope, a stain or a camera would change them.
+
+A window is one object: whatever happens in plane happens to all its slices alike.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from pipeline.training.pairs import RIM, Pair
+
+
+def sample_window(
+    rng: np.random.Generator, pair: Pair, *, depth: int, tile: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (window (depth, tile, tile) in [0, 1], target (tile, tile), weight (tile, tile)), all float32."""
+    window, distance, counts = _cut(rng, pair, depth, tile)
+    window, distance, counts = _flip(rng, window, distance, counts)
+    window = change_image(rng, window)
+    target = (distance <= 0).astype(np.float32)
+    weight = counts * ((distance <= 0) | (distance > RIM)).astype(np.float32)
+    return window, target, weight
+
+
+def overlay(
+    first: tuple[np.ndarray, np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two windows in one picture, the brighter voxel wins: another neuron in view. Both must be labelled to count."""
+    target = np.maximum(first[1], second[1])
+    weight = np.where(target > 0, np.maximum(first[1] * first[2], second[1] * second[2]), first[2] * second[2])
+    return np.maximum(first[0], second[0]), target, weight
+
+
+def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
+    """Staining, background, blur, gain, noise, a lost slice and 8-bit rounding; (D, S, S) float32 grey in [0, 1].
+
+    Grey is the square root of light (intensity.grey): the changes are made to the light.
+    """
+    light = np.square(window, dtype=np.float32)
+    if rng.random() < 0.25:
+        light *= _smooth_field(rng, light.shape, low=0.1, high=1.0)
+    if rng.random() < 0.2:
+        light = ndimage.gaussian_filter(light, (0, *[rng.uniform(0.3, 1.1)] * 2))
+    if rng.random() < 0.3:
+        light = np.clip(light, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))
+    if rng.random() < 0.5:
+        light *= np.exp(rng.uniform(np.log(0.08), np.log(2.0)))
+    if rng.random() < 0.25:
+        light += _smooth_field(rng, light.shape, low=0.0, high=rng.uniform(0.01, 0.1))
+    if rng.random() < 0.4:
+        shot, read = rng.uniform(0, 0.02), rng.uniform(0, 0.02)
+        sigma = np.sqrt(shot * np.clip(light, 0, None) + read**2)
+        light += sigma * rng.standard_normal(light.shape, np.float32)
+    if rng.random() < 0.04:
+        lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
+        light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
+    light = np.clip(light, 0, 1)
+    if rng.random() < 0.5:
+        light = np.rint(light * 255) / 255
+    return np.sqrt(light, dtype=np.float32)
+
+
+def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
+    """Cut a window around a drawn centre and zoom it to tile x tile; slices and rows outside repeat the edge."""
+    side = round(tile * np.exp(rng.uniform(np.log(0.75), np.log(1.4))))
+    z, y, x = _centre(rng, pair, side)
+    step = 2 if rng.random() < 0.1 else 1  # now and then a coarser slice distance
+    slices = np.clip(z + step * (np.arange(depth) - depth // 2), 0, pair.image.shape[0] - 1)
+    rows = np.clip(np.arange(y - side // 2, y - side // 2 + side), 0, pair.image.shape[1] - 1)
+    columns = np.clip(np.arange(x - side // 2, x - side // 2 + side), 0, pair.image.shape[2] - 1)
+    window = pair.image[np.ix_(slices, rows, columns)].astype(np.float32)
+    distance = pair.distance[z][np.ix_(rows, columns)].astype(np.float32)
+    counts = pair.counts[z][np.ix_(rows, columns)]
+    if side != tile:
+        window, distance = _zoom(window, tile), _zoom(distance[None], tile)[0]
+        # A picture made smaller must not make the thinnest tubes (radius 1.25) thinner in pixels.
+        distance = distance - 1.25 * max(side / tile - 1, 0)
+        nearest = np.minimum((np.arange(tile) + 0.5) * side / tile, side - 1).astype(int)
+        counts = counts[np.ix_(nearest, nearest)]
+    return window, distance, counts
+
+
+def _centre(rng: np.random.Generator, pair: Pair, side: int) -> np.ndarray:
+    """Half of the windows look at a neurite, a tenth at something bright that is none, the rest anywhere."""
+    draw = rng.random()
+    if draw < 0.5 and len(pair.foreground):
+        centre = pair.foreground[rng.integers(len(pair.foreground))]
+    elif draw < 0.6 and len(pair.bright):
+        centre = pair.bright[rng.integers(len(pair.bright))]
+    else:
+        labelled = np.flatnonzero(pair.counts.any((1, 2)))
+        return np.array([rng.choice(labelled), *rng.integers(0, pair.image.shape[1:])])
+    jitter = rng.integers(-side // 3, side // 3 + 1, 2)
+    return centre + [0, *jitter]
+
+
+def _zoom(stack: np.ndarray, tile: int) -> np.ndarray:
+    """(D, s, s) -> (D, tile, tile), linear, pixel edges kept in place."""
+    side = stack.shape[-1]
+    place = np.clip((np.arange(tile) + 0.5) * side / tile - 0.5, 0, side - 1)
+    low = np.minimum(place.astype(int), side - 2)
+    part = (place - low).astype(np.float32)
+    stack = stack[:, low] * (1 - part[:, None]) + stack[:, low + 1] * part[:, None]
+    return stack[:, :, low] * (1 - part) + stack[:, :, low + 1] * part
+
+
+def _flip(rng: np.random.Generator, window: np.ndarray, *planes: np.ndarray) -> list[np.ndarray]:
+    stacks = [window, *planes]
+    if rng.random() < 0.5:
+        stacks = [stack[..., ::-1, :] for stack in stacks]
+    if rng.random() < 0.5:
+        stacks = [stack[..., ::-1] for stack in stacks]
+    if rng.random() < 0.5:
+        stacks = [np.swapaxes(stack, -1, -2) for stack in stacks]
+    if rng.random() < 0.5:
+        stacks[0] = stacks[0][::-1]
+    return stacks
+
+
+def _smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], *, low: float, high: float) -> np.ndarray:
+    """A field that varies over 16 to 64 pixels between low and high, the same in all slices; (1, S, S) float32."""
+    cells = int(rng.integers(2, 9))
+    coarse = rng.uniform(low, high, (1, cells, cells)).astype(np.float32)
+    return _zoom(coarse, shape[-1])

@@ -1,0 +1,90 @@
+"""Images with truth: scaled voxels, distance to the neurites, and where the truth counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from pipeline.rasterise import tube_distance
+from pipeline.swc import Tree, um_to_voxel
+
+REACH = 4.0  # distances beyond this many voxels are all alike
+RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
+
+# Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
+UNLABELLED, BACKGROUND, NEURITE, ARTEFACT, RIM_LABEL = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One image and its truth; all arrays (z, y, x) of one shape.
+
+    image: float16 in [0, 1]. distance: float16, in-plane voxels to the nearest neurite's surface, negative
+    inside, at most REACH. counts: bool, False where the truth is not known. foreground, bright: (n, 3) int32
+    voxels inside neurites, and bright voxels outside (what is easily mistaken).
+    """
+
+    name: str
+    image: np.ndarray
+    distance: np.ndarray
+    counts: np.ndarray
+    foreground: np.ndarray
+    bright: np.ndarray
+
+
+def from_tree(
+    name: str, image: np.ndarray, trees: list[Tree], voxel_size: tuple[float, float, float], *, complete: bool
+) -> Pair:
+    """Pair an image (z, y, x, in [0, 1]) with trees (um).
+
+    complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
+    trees are other people's neurons, neither neurite nor background: they do not count.
+    """
+    pixel = min(voxel_size[1:])
+    # A tube thinner than the distance of slices would have holes; thinner than 2.5 pixels nobody draws it right.
+    thinnest = max(1.25 * pixel, 0.6 * voxel_size[0])
+    distance = np.full(image.shape, REACH * pixel, np.float32)
+    for tree in trees:
+        tubes = tube_distance(
+            tree, image.shape, voxel_size, reach_um=REACH * pixel, min_radius_um=thinnest
+        )
+        np.minimum(distance, tubes, out=distance)
+    counts = np.ones(image.shape, bool)
+    if not complete:
+        counts = ~_untraced(image, trees, distance, voxel_size)
+    return _pair(name, image, distance / pixel, counts)
+
+
+def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
+    """Pair an image with sparse voxel labels (TRAILMAP's codes: 0 unlabelled ... 4 rim)."""
+    value = np.array([REACH, REACH, -1.0, REACH, RIM / 2], np.float32)
+    return _pair(name, image, value[labels], labels != UNLABELLED)
+
+
+def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
+    inside = (distance <= 0) & counts
+    level = np.quantile(image[inside], 0.25) if inside.any() else 0.5
+    easily_mistaken = counts & (distance >= 2) & (image >= max(0.5 * level, 0.05))
+    return Pair(
+        name=name,
+        image=image.astype(np.float16),
+        distance=distance.astype(np.float16),
+        counts=counts,
+        foreground=np.argwhere(inside).astype(np.int32),
+        bright=np.argwhere(easily_mistaken).astype(np.int32),
+    )
+
+
+def _untraced(
+    image: np.ndarray, trees: list[Tree], distance: np.ndarray, voxel_size: tuple[float, float, float]
+) -> np.ndarray:
+    """bool: structures as bright as the traced neurites that no tree passes within 2 um, and 1 voxel around."""
+    nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
+    nodes = np.clip(nodes, 0, np.array(image.shape) - 1)
+    level = max(0.5 * np.median(image[tuple(nodes.T)]), 0.1)
+    apart = distance >= REACH * min(voxel_size[1:]) - 1e-3
+    labels, _ = ndimage.label((image >= level) & apart, np.ones((3, 3, 3)))
+    size = np.bincount(labels.ravel())
+    size[0] = 0
+    # Specks are noise and must stay background; a stretch of neurite is larger than this.
+    return ndimage.binary_dilation((size >= 100)[labels], iterations=1)
