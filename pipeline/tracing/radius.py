@@ -1,0 +1,109 @@
+"""Centre lines finer than a voxel, and the radius along them."""
+
+import edt
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.sparse import coo_array, eye_array
+from scipy.sparse.linalg import splu
+
+from pipeline.swc import Tree, um_to_voxel
+from pipeline.tracing import graph
+
+# Sampling of a cross-section: points a side of the square, its half edge in radii.
+GRID, REACH = 11, 2.0
+
+
+def sample(volume: np.ndarray, xyz: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:
+    """float32 (...) values of a (z, y, x) volume at points (..., 3) in um, trilinear, the border repeated."""
+    points = np.moveaxis(um_to_voxel(xyz, voxel_size), -1, 0)
+    return map_coordinates(volume, points, output=np.float32, order=1, mode="nearest")
+
+
+def resample(tree: Tree, step_um: float) -> Tree:
+    """The same lines with nodes about `step_um` apart; roots, branch points and tips stay where they are."""
+    fixed = np.flatnonzero((graph.degree(tree) != 2) | (tree.parent < 0))
+    number = np.full(len(tree), -1)
+    number[fixed] = np.arange(len(fixed))
+    values = np.column_stack([tree.xyz, tree.radius])
+    parts, edges, count = [values[fixed]], [], len(fixed)
+    for section in graph.sections(tree):
+        along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(tree.xyz[section], axis=0), axis=1))])
+        place = np.linspace(0, along[-1], max(1, round(along[-1] / step_um)) + 1)[1:-1]
+        parts.append(np.column_stack([np.interp(place, along, column) for column in values[section].T]))
+        chain = np.concatenate([[number[section[0]]], count + np.arange(len(place)), [number[section[-1]]]])
+        edges.append(np.stack([chain[:-1], chain[1:]], 1))
+        count += len(place)
+    values = np.concatenate(parts)
+    root = number[np.flatnonzero(tree.parent < 0)[0]]
+    links = np.concatenate(edges) if edges else np.zeros((0, 2), np.int64)
+    return graph.rooted(values[:, :3], values[:, 3], links, root=int(root))
+
+
+def smooth(tree: Tree, values: np.ndarray, length_um: float) -> np.ndarray:
+    """Values (n, ...) at the nodes, averaged along the tree over about `length_um`; ends stay fixed.
+
+    Solves (1 - length^2 d2/ds2) v = values on the tree: an exponential kernel of that length, which
+    passes through branch points as through any other node.
+    """
+    if len(tree) < 3 or not length_um:
+        return values
+    child, parent = graph.edges(tree).T
+    step = np.maximum(graph.edge_length(tree)[child], 1e-3)
+    weight = (length_um / step) ** 2
+    nodes = len(tree)
+    rows, columns = np.concatenate([child, parent]), np.concatenate([parent, child])
+    pull = coo_array((np.tile(weight, 2), (rows, columns)), shape=(nodes, nodes)).tocsr()
+    loose = (graph.degree(tree) > 1).astype(float)
+    pull = pull.multiply(loose[:, None]).tocsr()
+    total = np.asarray(pull.sum(1)).ravel()
+    system = (eye_array(nodes) + coo_array((total, (np.arange(nodes),) * 2), shape=(nodes, nodes)) - pull).tocsc()
+    return splu(system).solve(np.ascontiguousarray(values, float))
+
+
+def centred(
+    tree: Tree, weight: np.ndarray, voxel_size: tuple[float, float, float], *, rounds: int, smooth_um: float
+) -> Tree:
+    """Move each node to the weighted centroid of its cross-section, `rounds` times, smoothed in between.
+
+    weight: (z, y, x), any real type >= 0. A cross-section is the disc of two radii (at least two voxels in plane)
+    around the node, across the tree's direction there.
+    """
+    for _ in range(rounds):
+        across = _across(tree)
+        reach = np.maximum(REACH * tree.radius, 2 * min(voxel_size))
+        side = np.linspace(-1, 1, GRID)
+        disc = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
+        disc = disc[(disc**2).sum(1) <= 1]
+        shift = reach[:, None, None] * np.einsum("di,nij->ndj", disc, across)
+        mass = sample(weight, tree.xyz[:, None] + shift, voxel_size)
+        total = mass.sum(1)
+        centre = np.einsum("nd,ndj->nj", mass, shift) / np.maximum(total, 1e-6)[:, None]
+        tree = Tree(smooth(tree, tree.xyz + centre, smooth_um), tree.radius, tree.parent, tree.type)
+    return tree
+
+
+def _across(tree: Tree) -> np.ndarray:
+    """(n, 2, 3) two unit vectors across the tree's direction at each node."""
+    ahead = tree.xyz.copy()
+    child = np.flatnonzero(tree.parent >= 0)
+    # The last child in row order stands for all: any of them will do at a branch point.
+    ahead[tree.parent[child]] = tree.xyz[child]
+    behind = np.where((tree.parent >= 0)[:, None], tree.xyz[tree.parent], tree.xyz)
+    along = ahead - behind
+    along /= np.maximum(np.linalg.norm(along, axis=1), 1e-9)[:, None]
+    other = np.eye(3)[np.abs(along).argmin(1)]
+    first = np.cross(along, other)
+    first /= np.maximum(np.linalg.norm(first, axis=1), 1e-9)[:, None]
+    return np.stack([first, np.cross(along, first)], 1)
+
+
+def measured(tree: Tree, mask: np.ndarray, voxel_size: tuple[float, float, float], *, smooth_um: float) -> Tree:
+    """Radii from the distance of each node to the border of `mask` (bool zyx), smoothed along the tree.
+
+    The distance runs to the next background voxel's centre: half a voxel in plane too far. No radius is
+    below that half voxel. The volume's own border is no border of the neurite.
+    """
+    half = min(voxel_size) / 2
+    distance = edt.edt(mask, anisotropy=voxel_size, black_border=False)
+    radius = np.maximum(sample(distance, tree.xyz, voxel_size) - half, half)
+    return Tree(tree.xyz, smooth(tree, radius, smooth_um), tree.parent, tree.type)

@@ -1,0 +1,39 @@
+"""Which tree of the forest is the neuron, and where it starts."""
+
+import numpy as np
+
+from pipeline.swc import Tree, voxel_to_um
+from pipeline.tracing import graph
+
+
+def choose(
+    forest: Tree,
+    voxel_size: tuple[float, float, float],
+    *,
+    root_zyx: tuple[float, float, float] | None,
+    root_um: float,
+    soma_um: float,
+) -> Tree:
+    """The one tree that is the neuron, hung from its root.
+
+    With root_zyx (voxels): of the trees that come within `root_um` of being nearest to it, the longest, from
+    its node nearest to the point. Without: the longest tree, from its thickest node when that is a soma (radius
+    >= soma_um), else from its thickest tip.
+    """
+    if not len(forest):
+        return forest
+    piece = graph.pieces(forest)
+    length = np.bincount(piece, weights=graph.edge_length(forest))
+    if root_zyx is None:
+        mine = piece == length.argmax()
+        tip = mine & (graph.degree(forest) <= 1)
+        soma = np.where(mine, forest.radius, -1).argmax()
+        root = soma if forest.radius[soma] >= soma_um else np.where(tip, forest.radius, -1).argmax()
+    else:
+        away = np.linalg.norm(forest.xyz - voxel_to_um(np.array(root_zyx), voxel_size), axis=1)
+        nearest = np.full(len(length), np.inf)
+        np.minimum.at(nearest, piece, away)
+        mine = piece == np.where(nearest <= nearest.min() + root_um, length, -1).argmax()
+        root = np.where(mine, away, np.inf).argmin()
+    hung = graph.rooted(forest.xyz, forest.radius, graph.edges(forest), root=int(root))
+    return graph.subset(hung, mine)
