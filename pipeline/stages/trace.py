@@ -1,0 +1,56 @@
+"""trace: labels and probability to one neuron."""
+
+from pathlib import Path
+
+from pipeline import config
+
+
+def run(
+    labels: Path,
+    probability: Path,
+    image: Path,
+    output: Path,
+    *,
+    root: str = "",
+    settings: config.Trace = config.Trace(),
+) -> None:
+    """Trace one neuron from a label volume.
+
+    Without a foreground the SWC has a header and no node.
+
+    Args:
+        labels: OME-Zarr made by segment, uint32 (z, y, x).
+        probability: OME-Zarr made by stack, uint8, 0..255 = 0..1.
+        image: OME-Zarr made by ingest: gives the name of the source.
+        output: SWC in um, the root first.
+        root: x,y,z in voxels: trace the tree that starts there. Empty: the longest tree, from its soma where
+            there is one, else from its thickest end.
+    """
+    from pipeline import __version__, swc, tracing, volume
+    from pipeline.errors import InputError
+
+    foreground, certain, source = (volume.open_volume(path) for path in (labels, probability, image))
+    if not foreground.array.shape == certain.array.shape == source.array.shape:
+        found = " and ".join(str(v.array.shape) for v in (foreground, certain, source))
+        raise InputError(labels, f"shapes {found} of labels, probability and image", "three equal shapes")
+    voxel_size = source.voxel_size
+    root_xyz = config.parse_triple("--root", root, positive=False)
+    tree = tracing.trace(
+        foreground.array[:],
+        certain.array[:],
+        voxel_size=voxel_size,
+        root_zyx=root_xyz and root_xyz[::-1],
+        **settings.model_dump(),
+    )
+    z, y, x = voxel_size
+    header = {
+        "ORIGINAL_SOURCE": f"stack2swc {__version__}",
+        "SOURCE_IMAGE": source.attributes.get("source", image.name),
+        "UNIT": "um",
+        "VOXEL_SIZE": f"{x:g} {y:g} {z:g}",
+    }
+    swc.write(output, tree, header=header)
+    if len(tree):
+        print(f"{output}: {len(tree)} nodes, {tracing.graph.edge_length(tree).sum():.1f} um")
+    else:
+        print(f"{output}: nothing to trace: the labels are empty")
