@@ -1,0 +1,77 @@
+"""The command line: `python -m pipeline STAGE --help`.
+
+Options come from the stages' signatures, docstrings and settings models. Only the stage that is asked for is
+imported, and stages import their heavy libraries when they run: help answers in about a second.
+"""
+
+import sys
+from pathlib import Path
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+
+from pipeline import __version__, config
+from pipeline.errors import InputError
+
+# The first line of each stage's docstring, here too so that the overview imports no stage (a test compares).
+STAGES = {
+    "ingest": "Read one image file into OME-Zarr.",
+    "tile": "Plan the windows and blocks of one volume.",
+    "infer": "Predict the probability of neurite, block by block.",
+    "stack": "Put the predicted blocks together into one volume.",
+    "segment": "Threshold a probability volume into labels.",
+    "trace": "Trace one neuron from a label volume.",
+    "evaluate": "Measure a tree, against a reference where there is one.",
+    "draw": "Draw a tree over its image.",
+    "summarize": "Gather the metrics of all samples in one table.",
+    "simulate": "Make a dataset of simulated neurons with exactly known trees.",
+    "train": "Train the network on a dataset.",
+}
+
+app = App(
+    name="python -m pipeline",
+    help="From image stacks to scored SWC neurons, one stage at a time; `snakemake` runs them all.",
+    version=f"stack2swc {__version__}",
+    result_action="return_none",
+)
+for _stage, _sentence in STAGES.items():
+    app.command(f"pipeline.stages.{_stage}:run", name=_stage, help=_sentence)
+
+
+@app.command
+def settings(*, write: bool = False) -> None:
+    """Print config.yaml with every default, or write it with its schema and its page of the docs.
+
+    write: rewrite config.yaml, workflow/schemas/config.schema.json and docs/settings.md in this folder.
+    """
+    from pipeline import config_files
+
+    if write:
+        config_files.write(Path())
+    else:
+        print(config_files.render()["config.yaml"], end="")
+
+
+def main(tokens: list[str] | None = None) -> int:
+    """Run one command; a mistake of the user is one line on stderr and status 2."""
+    tokens = sys.argv[1:] if tokens is None else tokens
+    try:
+        app(tokens, exit_on_error=False, print_error=False)
+    except InputError as error:
+        print(error, file=sys.stderr)
+    except CycloptsError as error:
+        print(_one_line(error, tokens), file=sys.stderr)
+    else:
+        return 0
+    return 2
+
+
+def _one_line(error: CycloptsError, tokens: list[str]) -> str:
+    if isinstance(error.__cause__, ValidationError):
+        section = config.sections()[tokens[0]]
+        return str(config.explain(error.__cause__, section, where=tokens[0]))
+    return " ".join(f"{app.name[0]}: {error} (see --help)".split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
