@@ -7,12 +7,14 @@ imported, and stages import their heavy libraries when they run: help answers in
 import sys
 from pathlib import Path
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env
 from pydantic import ValidationError
 
 from pipeline import __version__, config
 from pipeline.errors import InputError
 
+NAME = "python -m pipeline"
 # The first line of each stage's docstring, here too so that the overview imports no stage (a test compares).
 STAGES = {
     "ingest": "Read one image file into OME-Zarr.",
@@ -28,21 +30,30 @@ STAGES = {
     "train": "Train the network on a dataset.",
 }
 
-app = App(
-    name="python -m pipeline",
-    help="From image stacks to scored SWC neurons, one stage at a time; `snakemake` runs them all.",
-    version=f"stack2swc {__version__}",
-    result_action="return_none",
-)
-for _stage, _sentence in STAGES.items():
-    app.command(f"pipeline.stages.{_stage}:run", name=_stage, help=_sentence)
+
+def build(asked: str = "") -> App:
+    """The command line. The stage that is asked for shows its whole docstring, the others one line."""
+    app = App(
+        name=NAME,
+        help="From image stacks to scored SWC neurons, one stage at a time; `snakemake` runs them all.",
+        version=f"stack2swc {__version__}",
+        # An option that is not given may come from the environment: STACK2SWC_INFER_DEVICE=cuda. So a workflow
+        # sets what must not count as a change of a job (device, batch size, threads).
+        config=Env("STACK2SWC_", command=True),
+        default_parameter=Parameter(show_env_var=False),
+        result_action="return_none",
+    )
+    for stage, sentence in STAGES.items():
+        app.command(f"pipeline.stages.{stage}:run", name=stage, help=None if stage == asked else sentence)
+    app.command(settings)
+    return app
 
 
-@app.command
 def settings(*, write: bool = False) -> None:
-    """Print config.yaml with every default, or write it with its schema and its page of the docs.
+    """Print config.yaml with every default.
 
-    write: rewrite config.yaml, workflow/schemas/config.schema.json and docs/settings.md in this folder.
+    Args:
+        write: rewrite config.yaml, workflow/schemas/config.schema.json and docs/settings.md in this folder.
     """
     from pipeline import config_files
 
@@ -55,22 +66,22 @@ def settings(*, write: bool = False) -> None:
 def main(tokens: list[str] | None = None) -> int:
     """Run one command; a mistake of the user is one line on stderr and status 2."""
     tokens = sys.argv[1:] if tokens is None else tokens
+    asked = tokens[0] if tokens else ""
     try:
-        app(tokens, exit_on_error=False, print_error=False)
+        build(asked)(tokens, exit_on_error=False, print_error=False)
     except InputError as error:
         print(error, file=sys.stderr)
     except CycloptsError as error:
-        print(_one_line(error, tokens), file=sys.stderr)
+        print(_one_line(error, asked), file=sys.stderr)
     else:
         return 0
     return 2
 
 
-def _one_line(error: CycloptsError, tokens: list[str]) -> str:
+def _one_line(error: CycloptsError, asked: str) -> str:
     if isinstance(error.__cause__, ValidationError):
-        section = config.sections()[tokens[0]]
-        return str(config.explain(error.__cause__, section, where=tokens[0]))
-    return " ".join(f"{app.name[0]}: {error} (see --help)".split())
+        return str(config.explain(error.__cause__, config.sections()[asked], where=asked))
+    return " ".join(f"{NAME} {asked}: {error} (see --help)".split())
 
 
 if __name__ == "__main__":
