@@ -38,7 +38,7 @@ def test_every_setting_has_a_sentence():
         ({"trace": {"gap_um": float("nan")}}, ["trace.gap_um", "nan"]),
         ({"segment": {"high": 1.5}}, ["segment.high", "1.5", "x < 1"]),
         ({"batch": 1.5}, ["batch", "1.5", "whole number, 1 <= x"]),
-        ({"trace": 3}, ["trace", "found 3", "a section with trace.gap_um"]),
+        ({"trace": 3}, ["trace", "found 3", "a section with trace."]),
         ({"dataset": {"a": "b"}}, ["dataset", "{'a': 'b'}", "text"]),  # --config 'dataset=a: b'
         ({"dataset": 1e3}, ["dataset", "1000.0", "text"]),  # --config dataset=1e3: the folder's name is lost
         ({"results": None}, ["results", "not empty"]),

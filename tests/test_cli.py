@@ -1,0 +1,92 @@
+"""The command line: made from signatures, quick to help, one line for a mistake."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT
+from pipeline import config
+from pipeline.__main__ import STAGES, build, main
+
+
+def run_module(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_every_stage_is_a_command_with_the_first_line_of_its_docstring():
+    modules = {path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py")}
+    assert modules == set(STAGES)
+    for stage, sentence in STAGES.items():
+        run = importlib.import_module(f"pipeline.stages.{stage}").run
+        assert inspect.getdoc(run).splitlines()[0] == sentence
+
+
+@pytest.mark.parametrize("stage", config.sections())
+def test_stage_takes_its_own_settings_and_no_others(stage):
+    run = importlib.import_module(f"pipeline.stages.{stage}").run
+    taken = [each.default for each in inspect.signature(run).parameters.values() if each.name == "settings"]
+    assert taken == ([config.sections()[stage]()] if config.sections()[stage].model_fields else [])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_documents_every_option_and_imports_nothing_heavy(stage, capsys):
+    assert main([stage, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    section = config.sections().get(stage)
+    for name, field in section.model_fields.items() if section else ():
+        assert f"--{name.replace('_', '-')}" in text
+        assert field.description.split()[0] in text
+    code = (
+        f"import sys; from pipeline.__main__ import main; main(['{stage}', '--help']);"
+        "heavy = {'torch', 'timm', 'kimimaro', 'navis', 'matplotlib', 'skimage', 'zarr', 'pandas', 'tifffile'};"
+        "sys.exit(' '.join(sorted(heavy & set(sys.modules))))"
+    )
+    assert run_module(code=code).stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["trace", "--help"], ["train", "--help"]])
+def test_help_answers_in_about_a_second(arguments):
+    seconds = []
+    for _ in range(3):  # the best of three: other programs may keep the machine busy
+        start = time.perf_counter()
+        assert run_module(*arguments).returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trcae", "a"], ["trcae", 'Did you mean "trace"?']),
+        (["trace", "a", "b", "c", "d", "--gap-mu", "3"], ["--gap-mu", "Did you mean --gap-um?"]),
+        (["trace", "a", "b", "c", "d", "--gap-um", "wide"], ["trace: gap_um", "'wide'", "number, 0 <= x"]),
+        (["trace", "a", "b", "c", "d", "--gap-um=-1"], ["trace: gap_um", "'-1'", "number, 0 <= x"]),
+        (["tile", "a"], ["tile", "--output"]),
+        (["tile", "a", "b", "c"], ["'c'"]),
+        (["tile", "no/such.zarr", "out.json"], ["no/such.zarr"]),
+    ],
+)
+def test_mistake_is_one_line_on_stderr_and_status_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert [word for word in words if word not in captured.err] == []
+
+
+def test_options_rendered_from_a_section_come_back_as_that_section():
+    section = config.load({"trace": {"gap_um": 4.5, "spur_um": 1e-7}}).trace
+    tokens = ["trace", "a", "b", "c", "d", *config.options(section).split()]
+    _, bound, _ = build().parse_args(tokens)
+    assert bound.arguments["settings"] == section
+
+
+def test_what_changes_no_bytes_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("STACK2SWC_INFER_DEVICE", "cuda")
+    _, bound, _ = build().parse_args(["infer", "a", "b", "c", "d"])
+    assert bound.arguments["device"] == "cuda"
