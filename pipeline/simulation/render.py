@@ -225,14 +225,19 @@ def _splat(volume: np.ndarray, points_zyx: np.ndarray, weights: np.ndarray) -> N
 
 
 def _ball(
-    centre: np.ndarray, radii: np.ndarray, voxel_size: Sequence[float], *, rng: np.random.Generator
+    centre: np.ndarray,
+    radii: np.ndarray,
+    voxel_size: Sequence[float],
+    *,
+    rng: np.random.Generator,
+    softness: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points that fill an ellipsoid (axes along x, y, z) and the um^3 of each."""
+    """Points that fill an ellipsoid (axes along x, y, z) and the um^3 of each; softness 1: bright in its core."""
     volume = 4 / 3 * np.pi * np.prod(radii)
     count = int(np.clip(6 * volume / np.prod(voxel_size), 64, 150_000))
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    points = centre + direction * radii * np.cbrt(rng.random((count, 1)))
+    points = centre + direction * radii * rng.random((count, 1)) ** ((1 + softness) / 3)
     return points, np.full(count, volume / count)
 
 
@@ -240,7 +245,7 @@ def _blobs(count: int, blob_um, shape_zyx, voxel_size, rng: np.random.Generator)
     extent = (np.asarray(shape_zyx) * voxel_size)[::-1]
     for _ in range(count):
         radii = np.exp(rng.uniform(*np.log(blob_um))) * rng.uniform(0.7, 1.3, 3)
-        yield _ball(rng.uniform(0, extent), radii, voxel_size, rng=rng)
+        yield _ball(rng.uniform(0, extent), radii, voxel_size, rng=rng, softness=rng.uniform(0, 1))
 
 
 def _normals(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

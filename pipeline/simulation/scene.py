@@ -3,8 +3,8 @@
 import numpy as np
 
 from pipeline.simulation.grow import grow
-from pipeline.simulation.render import Camera, Staining, render
-from pipeline.swc import Tree
+from pipeline.simulation.render import Camera, Staining, expose, fluorescence
+from pipeline.swc import Tree, um_to_voxel
 
 
 def random_voxel_size(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -22,31 +22,34 @@ def random_scene(
     """An image (uint8 or uint16, z, y, x) of several neurons and the trees in it, in um of its voxels.
 
     Every neurite of the image is in the trees (what lies outside the image too); bright blobs are not.
-    Radii follow the voxel size within 0.2 to 1.5 um, so that neurites are 1.5 to 8 voxels wide. Signal
+    Radii follow the voxel size within 0.15 to 2 um, so that neurites are 1.5 to 8 voxels wide. Signal
     from hardly above the noise to saturated; dark, hazy and uneven backgrounds, or one cut to zero.
     """
     extent = np.asarray(shape_zyx)[::-1] * voxel_size[::-1]
-    trees = [_neuron(rng, extent, plane_um=voxel_size[2]) for _ in range(int(rng.integers(1, 6)))]
-    photons, camera, dtype = _conditions(rng)
-    image = render(
+    crowded = rng.random() < 0.15
+    count = int(rng.integers(8, 25) if crowded else rng.integers(1, 6))
+    trees = [
+        _neuron(rng, extent, plane_um=voxel_size[2], fibre=0.9 if crowded else 0.3) for _ in range(count)
+    ]
+    light = fluorescence(
         trees,
         shape_zyx=shape_zyx,
         voxel_size=voxel_size,
         rng=rng,
         psf_um=_psf(rng, voxel_size),
-        photons=photons * np.exp(rng.normal(0, 0.4, len(trees))),
+        photons=100 * np.exp(rng.normal(0, 0.4, count)),
         staining=[_staining(rng) for _ in trees],
-        camera=camera,
         blobs=int(rng.integers(1, 7)) if rng.random() < 0.4 else 0,
         blob_um=(3 * voxel_size[2], 20 * voxel_size[2]),
-        dtype=dtype,
     )
-    return image, trees
+    light, camera = _conditions(light, _brightness(light, trees, voxel_size), rng=rng)
+    dtype = np.uint16 if rng.random() < 0.4 else np.uint8
+    return expose(light, rng=rng, camera=camera, dtype=dtype), trees
 
 
-def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float) -> Tree:
+def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float, fibre: float) -> Tree:
     """A neuron in a box larger than the view and laid at random over it, so that any part of it may show."""
-    style = rng.choice(["projection", "multipolar", "fibre"], p=[0.4, 0.3, 0.3])
+    style = rng.choice(["projection", "multipolar", "fibre"], p=[0.6 * (1 - fibre), 0.4 * (1 - fibre), fibre])
     box = np.maximum(extent * rng.uniform(1.0, 2.0, 3), [40, 40, 15])
     thin = float(np.clip(plane_um * rng.uniform(0.7, 1.5), 0.15, 0.6))
     tree = grow(
@@ -63,9 +66,8 @@ def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float) ->
     xyz = tree.xyz
     if rng.random() < 0.5:
         xyz, box = xyz[:, [1, 0, 2]], box[[1, 0, 2]]
-    for axis in range(3):
-        if rng.random() < 0.5:
-            xyz = np.where(np.arange(3) == axis, box - xyz, xyz)
+    mirrored = rng.random(3) < 0.5
+    xyz = np.where(mirrored, box - xyz, xyz)
     seen = xyz[rng.integers(len(xyz))]  # one node of it lies in the view for sure
     return Tree(xyz - seen + rng.uniform(0.15, 0.85, 3) * extent, tree.radius, tree.parent, tree.type)
 
@@ -86,31 +88,39 @@ def _psf(rng: np.random.Generator, voxel_size: tuple[float, float, float]) -> tu
     return plane * rng.uniform(1.0, 3.5), plane, plane
 
 
-def _conditions(rng: np.random.Generator) -> tuple[float, Camera, type[np.unsignedinteger]]:
-    """Photons of a full voxel, the camera and the type of the numbers."""
+def _brightness(light: np.ndarray, trees: list[Tree], voxel_size: tuple[float, float, float]) -> float:
+    """Median light at the nodes that lie in the view: how bright a neurite is here."""
+    at = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
+    at = at[np.all((at >= 0) & (at < light.shape), axis=1)]
+    return max(float(np.median(light[tuple(at.T)])), 1e-3)
+
+
+def _conditions(
+    light: np.ndarray, brightness: float, *, rng: np.random.Generator
+) -> tuple[np.ndarray, Camera]:
+    """`light` scaled to a drawn signal to noise ratio, and the camera that pictures it."""
     background = float(np.exp(rng.uniform(np.log(0.3), np.log(40))))
-    # Signal in units of the background's noise: 4 (only a line makes it visible) to 100.
-    photons = float(np.exp(rng.uniform(np.log(4), np.log(100)))) * np.sqrt(background + 1)
-    kind = rng.choice(["plain", "saturated", "cleaned", "dark"], p=[0.4, 0.25, 0.2, 0.15])
-    white = (
-        background
-        + photons
-        * {
-            "plain": rng.uniform(0.6, 2.0),
-            "saturated": rng.uniform(0.1, 0.4),
-            "cleaned": rng.uniform(0.2, 1.2),
-            "dark": rng.uniform(2, 10),
-        }[kind]
-    )
-    black = (
-        background + 3 * np.sqrt(background + 1) if kind == "cleaned" else rng.choice([0, 0.8]) * background
-    )
+    read_noise = rng.uniform(0, 2)
+    noise = np.sqrt(background + read_noise**2)
+    # The median neurite stands 2 (seen only because it is a line) to 60 times the noise above the background.
+    signal = float(np.exp(rng.uniform(np.log(2), np.log(60)))) * noise
+    black = rng.choice([0, 0.8]) * background
+    match rng.choice(["plain", "saturated", "cleaned", "dark"], p=[0.4, 0.25, 0.2, 0.15]):
+        case "plain":
+            white = background + signal * rng.uniform(1, 4)
+        case "saturated":
+            white = background + max(signal * rng.uniform(0.2, 0.8), 2 * noise)
+        case "cleaned":
+            black = background + rng.uniform(1.5, 4) * noise
+            white = black + signal * rng.uniform(0.3, 2)
+        case _:
+            white = background + signal * rng.uniform(4, 15)
     camera = Camera(
         background=background,
-        uneven=rng.uniform(0, 0.6),
-        haze=rng.choice([0.0, rng.uniform(0, 0.5)]),
-        read_noise=rng.uniform(0, 2),
+        uneven=rng.choice([0.0, rng.uniform(0, 0.6)]),
+        haze=rng.choice([0.0, rng.uniform(0, 0.4)]),
+        read_noise=read_noise,
         black=black,
-        white=max(white, black + 4),
+        white=white,
     )
-    return photons, camera, (np.uint8, np.uint16)[int(rng.random() < 0.4)]
+    return light * np.float32(signal / brightness), camera
