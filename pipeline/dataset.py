@@ -1,28 +1,33 @@
 """A dataset directory or its sample sheet -> samples; everything wrong with it is told at once.
 
-Called whenever the Snakefile is parsed, in each job's process too: standard library only, no image is opened.
+Called whenever the Snakefile is parsed, in each job's process too: nothing is imported that takes time and no
+image is opened. What the files contain is found by ingest, one sample at a time.
 """
 
-import csv
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.config import parse_triple
+from pipeline.errors import InputError, InputErrors
 
 SHEET = "samples.tsv"
 COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality")
-UNITS = ("voxel", "um", "nm")
+UNITS = ("um", "voxel", "nm")
 MODALITIES = ("lm",)
-IMAGE_SUFFIXES = (".ome.zarr", ".zarr", ".ome.tiff", ".ome.tif", ".tiff", ".tif", ".lsm")
-# Files of these endings belong to an image and are none themselves: annotations kept beside it.
-LABEL_ENDINGS = ("_labels", "_label", "_mask", "_masks", "_seg", "_gt", "_reference", "_annotation")
-# File systems allow 255 bytes; Snakemake and our own private names add to the name.
-NAME_BYTES = 120
+# The longest first: "a.ome.tif" is named "a".
+IMAGE_SUFFIXES = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".lsm")
+# "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
+LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
+# A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).
+NAME_BYTES = 100
+# Files that the workflow itself makes beside the samples' folders.
+RESERVED = ("metrics.tsv", "run.json")
 
 Triple = tuple[float, float, float]
 
@@ -31,49 +36,263 @@ Triple = tuple[float, float, float]
 class Sample:
     """One image to reconstruct.
 
-    name: folder and file name of its results. voxel_size: z, y, x in um, None = from the image's metadata.
-    reference: SWC of the same neuron in reference_unit (voxel, um, nm). root: x, y, z in voxels of the point
-    where the wanted tree starts.
+    name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image.
+    root: x, y, z in voxels, where the wanted tree starts.
     """
 
     name: str
     image: Path
     voxel_size: Triple | None = None
     reference: Path | None = None
-    reference_unit: str = "voxel"
+    reference_unit: str = "um"
     root: Triple | None = None
     modality: str = "lm"
 
 
-def voxel_size_from(value: str | Iterable[float], *, where: object) -> Triple:
-    """Three positive numbers z, y, x in um, from "1.0,0.33,0.33" or from numbers. InputError otherwise."""
-    size = _three_numbers(
-        value, where=where, allowed="three positive numbers z,y,x in um, e.g. 1.0,0.33,0.33"
-    )
-    if min(size) <= 0:
-        raise InputError(where, _text(value), "three positive numbers z,y,x in um, e.g. 1.0,0.33,0.33")
-    return size
+@dataclass(frozen=True)
+class _Entry:
+    """A row of the sheet or a file: where it is, its name, the sample it makes and what is wrong with it."""
+
+    where: str
+    name: str
+    sample: Sample | None
+    problems: list[InputError]
 
 
-def root_from(value: str, *, where: object) -> Triple:
-    """Three numbers x, y, z in voxels, from "47,388,0". InputError otherwise."""
-    allowed = "three numbers x,y,z in voxels, none negative, e.g. 47,388,0"
-    root = _three_numbers(value, where=where, allowed=allowed)
-    if min(root) < 0:
-        raise InputError(where, _text(value), allowed)
-    return root
+def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
+    """The samples of `folder`: the rows of its samples.tsv, else every image file below it, sorted by path.
+
+    Without a sheet an image is named by its path below `folder`, without suffix, "/" written as "__"; the .swc
+    of the same stem beside it is its reference, in um. Hidden files, labels beside their image, and what lies
+    in `results` are passed over.
+
+    Raises InputErrors with one line for each mistake in the sheet, the names and the paths.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "a folder of image files, with or without samples.tsv")
+    sheet = folder / SHEET
+    if sheet.exists():
+        found = list(_read_sheet(sheet))
+    else:
+        found = list(_find_images(folder, results))
+        if not found:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
+    problems = [problem for entry in found for problem in entry.problems]
+    problems += _duplicates(found)
+    if problems:
+        raise InputErrors(problems)
+    return [entry.sample for entry in found]
 
 
-def _three_numbers(value: str | Iterable[float], *, where: object, allowed: str) -> Triple:
-    parts = value.split(",") if isinstance(value, str) else list(value)
+def image_voxels(image: Path) -> int:
+    """About how many voxels an image file holds, from its headers alone: for memory and run time of jobs.
+
+    Where the headers say nothing (a damaged file: ingest will tell) its size in bytes.
+    """
+    image = Path(image)
     try:
-        numbers = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise InputError(where, _text(value), allowed)
-    return numbers
+        return _zarr_voxels(image) if image.is_dir() else _tiff_voxels(image)
+    except (
+        Exception
+    ):  # an estimate must not end the run: whatever is wrong is one sample's error, told by ingest
+        return image.stat().st_size if image.exists() else 0
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ",".join(f"{number:g}" for number in value)
+# --- without a sheet ------------------------------------------------------------------------------
+
+
+def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
+    for image in _image_paths(folder, results and results.resolve()):
+        relative = image.relative_to(folder)
+        stem = _stem(image.name)
+        name = "__".join((*relative.parts[:-1], stem))
+        reference = image.with_name(f"{stem}.swc")
+        sample = Sample(name, image, reference=reference if reference.exists() else None)
+        allowed = f"rename the file, or give it a name in {folder / SHEET}"
+        problems = [InputError(image, problem, allowed) for problem in _name_problems(name)]
+        problems += _outside(folder, relative, where=str(image))
+        yield _Entry(str(image), name, sample, problems)
+
+
+def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        names = {name for name in (*files, *folders) if _stem(name) and not name.startswith(".")}
+        volumes = [name for name in folders if name in names]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in volumes and name[0] != "." and (here / name).resolve() != results
+        )
+        stems = {_stem(name) for name in names}
+        yield from (here / name for name in sorted(names) if not _is_label(_stem(name), stems))
+
+
+def _stem(name: str) -> str:
+    """The name of an image file without its suffix, "" if it is no image."""
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), None)
+    return name[: -len(suffix)] if suffix else ""
+
+
+def _is_label(stem: str, stems: set[str]) -> bool:
+    base, _, ending = stem.rpartition("_")
+    return ending.lower() in LABEL_ENDINGS and base in stems
+
+
+# --- with a sheet ---------------------------------------------------------------------------------
+
+
+def _read_sheet(sheet: Path) -> Iterator[_Entry]:
+    try:
+        lines = sheet.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(sheet, "not UTF-8 text", "a tab-separated table in UTF-8") from error
+    rows = [
+        (number, [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not rows:
+        raise InputError(sheet, "an empty sheet", "a header line and one line a sample")
+    (_, header), *rows = rows
+    problems = list(_header_problems(sheet, header))
+    if problems:
+        raise InputErrors(problems)
+    if not rows:
+        raise InputError(sheet, "a header and no sample", "one line a sample below the header")
+    for number, row in rows:
+        where = f"{sheet} line {number}"
+        cells = dict.fromkeys(COLUMNS, "") | dict(zip(header, row, strict=False))
+        if len(row) > len(header):
+            found = f"{len(row)} cells under {len(header)} columns"
+            problem = InputError(where, found, "one cell a column, separated by tabs")
+            yield _Entry(where, cells["sample"], None, [problem])
+        else:
+            yield _read_row(sheet, where, cells)
+
+
+def _header_problems(sheet: Path, header: list[str]) -> Iterator[InputError]:
+    known = ", ".join(COLUMNS)
+    if len(header) == 1 and re.search("[,; ]", header[0]):
+        yield InputError(sheet, f"a header without tabs: {header[0]}", f"columns separated by tabs: {known}")
+        return
+    for name in header:
+        if name not in COLUMNS:
+            near = get_close_matches(name.lower(), COLUMNS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            yield InputError(sheet, f"{name!r} is no column{hint}", known)
+    for name in sorted({name for name in header if name in COLUMNS and header.count(name) > 1}):
+        yield InputError(sheet, f"column {name} twice", "each column once")
+    for name in COLUMNS[:2]:
+        if name not in header:
+            yield InputError(sheet, f"no column {name}", f"at least sample and image, of: {known}")
+
+
+def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
+    """cells: all columns, those absent or empty as ""."""
+    problems = [
+        InputError(f"{where}, sample", problem, "a name that can be a folder's")
+        for problem in _name_problems(cells["sample"])
+    ]
+    if not cells["image"]:
+        problems.append(InputError(f"{where}, image", "empty", "the path of an image file below the sheet"))
+    for column in ("image", "reference"):
+        if cells[column]:
+            problems += _path_problems(sheet.parent, Path(cells[column]), where=f"{where}, {column}")
+    triples = {}
+    for column in ("voxel_size", "root"):
+        try:
+            positive = column == "voxel_size"
+            triples[column] = parse_triple(f"{where}, {column}", cells[column], positive=positive)
+        except InputError as error:
+            problems.append(error)
+    for column, choices in (("reference_unit", UNITS), ("modality", MODALITIES)):
+        if cells[column] and cells[column] not in choices:
+            problems.append(InputError(f"{where}, {column}", f"found {cells[column]!r}", " | ".join(choices)))
+    sample = (
+        None
+        if problems
+        else Sample(
+            name=cells["sample"],
+            image=sheet.parent / cells["image"],
+            voxel_size=triples["voxel_size"],
+            reference=sheet.parent / cells["reference"] if cells["reference"] else None,
+            reference_unit=cells["reference_unit"] or UNITS[0],
+            root=triples["root"],
+            modality=cells["modality"] or MODALITIES[0],
+        )
+    )
+    return _Entry(where, cells["sample"], sample, problems)
+
+
+def _path_problems(folder: Path, relative: Path, *, where: str) -> list[InputError]:
+    problems, path = _outside(folder, relative, where=where), folder / relative
+    if not problems and not path.exists():
+        near = get_close_matches(path.name, _names_in(path.parent), n=1)
+        hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
+        problems.append(InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet"))
+    return problems
+
+
+@cache
+def _names_in(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def _name_problems(name: str) -> Iterator[str]:
+    """What keeps a sample's name from being a folder, a Snakemake wildcard and an argument."""
+    if not name:
+        yield "no sample name"
+        return
+    if name[0] in "-.":
+        yield f"sample name {name!r} begins with {name[0]!r}"
+    bad = sorted({character for character in name if character in "{}/\\" or not character.isprintable()})
+    if bad:
+        yield f"sample name {name!r} holds {' '.join(map(repr, bad))}"
+    if len(os.fsencode(name)) > NAME_BYTES:
+        yield f"sample name {name[:20]!r}... of {len(os.fsencode(name))} bytes, more than {NAME_BYTES}"
+    if name in RESERVED:
+        yield f"sample name {name!r} is a file of the results"
+
+
+def _outside(folder: Path, relative: Path, *, where: str) -> list[InputError]:
+    """A path must stay below its dataset, symbolic links followed."""
+    allowed = f"a path below {folder}, relative to it"
+    if relative.is_absolute() or ".." in relative.parts:
+        return [InputError(where, f"{relative} leaves the dataset", allowed)]
+    target = (folder / relative).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        return [InputError(where, f"{relative} is a link that leaves the dataset, to {target}", allowed)]
+    return []
+
+
+def _duplicates(entries: list[_Entry]) -> Iterator[InputError]:
+    """Names that some file system takes for one: equal, or equal but for case or composed accents."""
+    first: dict[str, _Entry] = {}
+    for entry in entries:
+        earlier = first.setdefault(unicodedata.normalize("NFC", entry.name).casefold(), entry)
+        if earlier is not entry and entry.name:
+            same = "" if entry.name == earlier.name else f" as {earlier.name!r}: one folder on some systems"
+            found = f"sample name {entry.name!r} again, first at {earlier.where}{same}"
+            yield InputError(entry.where, found, "each name once")
+
+
+def _tiff_voxels(image: Path) -> int:
+    import tifffile
+
+    with tifffile.TiffFile(image) as file:
+        # ImageJ stores stacks over 4 GB as one page and says how many planes follow it.
+        planes = max(len(file.pages), (file.imagej_metadata or {}).get("images", 1))
+        return planes * file.pages.first.imagelength * file.pages.first.imagewidth
+
+
+def _zarr_voxels(image: Path) -> int:
+    import zarr
+
+    return max(array.size for _, array in zarr.open_group(image, mode="r").arrays())

@@ -14,3 +14,15 @@ class InputError(Exception):
 
     def __reduce__(self):
         return type(self), (self.where, self.found, self.allowed)
+
+
+class InputErrors(InputError):
+    """Several mistakes, found together and told one a line."""
+
+    def __init__(self, problems: list[InputError]) -> None:
+        Exception.__init__(self, "\n".join(map(str, problems)))
+        self.problems = problems
+        self.where, self.found, self.allowed = problems[0].where, problems[0].found, problems[0].allowed
+
+    def __reduce__(self):
+        return type(self), (self.problems,)
