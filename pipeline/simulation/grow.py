@@ -61,8 +61,8 @@ def _projection(grower: "_Grower", *, tips: int) -> Tree:
     """An axon that enters at x = 0, arches through the box and spreads in its far third."""
     rng, extent = grower.rng, grower.extent
     thin, thick = grower.radius_um
-    fractions = [[0.0, 0.15, 0.1], [0.12, 0.35, 0.3], [0.4, 0.4, 0.5], [0.66, 0.45, 0.5]]
-    spread = [[0, 0.1, 0.05], [0.05, 0.15, 0.15], [0.1, 0.2, 0.2], [0.06, 0.12, 0.1]]
+    fractions = [[0.0, 0.2, 0.15], [0.18, 0.32, 0.3], [0.4, 0.42, 0.5], [0.62, 0.48, 0.5]]
+    spread = [[0, 0.15, 0.1], [0.04, 0.15, 0.15], [0.08, 0.2, 0.2], [0.06, 0.12, 0.1]]
     trunk = grower.curve((np.array(fractions) + rng.uniform(-1, 1, (4, 3)) * spread) * extent)
     end_radius = max(thin, 0.7 * thick)
     rows = grower.add(-1, trunk, np.linspace(thick, end_radius, len(trunk)), AXON)
