@@ -15,3 +15,14 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"reference data not found at {path} (set STACK2SWC_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """A slice segmenter of random weights for windows of 5 slices of 16 x 16 pixels, in evaluation mode."""
+    import torch
+
+    from pipeline.network.vit3d import Architecture, SliceSegmenter
+
+    torch.manual_seed(0)
+    return SliceSegmenter(Architecture(depth=5, tile=16, width=24, blocks=4, heads=3)).eval()

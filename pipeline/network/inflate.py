@@ -14,7 +14,12 @@ from pipeline.network.vit3d import Architecture
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-CONTAINERS = ("teacher", "student", "model", "state_dict")  # first one found; DINO's teacher before its student
+CONTAINERS = (
+    "teacher",
+    "student",
+    "model",
+    "state_dict",
+)  # first one found; DINO's teacher before its student
 PREFIXES = ("module.", "backbone.", "encoder.")
 DROPPED = ("head.", "fc_norm.", "head_dist.")
 
@@ -74,7 +79,10 @@ def encoder_from_2d(
     """
     state = plain_names(checkpoint)
     kernel, bias = fold_grey(
-        _take(state, "patch_embed.proj.weight", source), _take(state, "patch_embed.proj.bias", source), mean, std
+        _take(state, "patch_embed.proj.weight", source),
+        _take(state, "patch_embed.proj.bias", source),
+        mean,
+        std,
     )
     grid = architecture.tile // architecture.patch
     state["patch_embed.proj.weight"] = inflate(kernel, architecture.depth, how)

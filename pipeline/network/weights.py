@@ -29,7 +29,9 @@ def load(path: Path) -> SliceSegmenter:
     """
     header = _header(path)
     if header.get("kind") != KIND:
-        raise InputError(path, f"weights of kind {header.get('kind', 'unknown')!r}", f"{KIND!r} (made by train)")
+        raise InputError(
+            path, f"weights of kind {header.get('kind', 'unknown')!r}", f"{KIND!r} (made by train)"
+        )
     model = SliceSegmenter(Architecture.from_text(header))
     _fill(model, {name: value.float() for name, value in load_file(path).items()}, path)
     return model.eval()

@@ -6,7 +6,7 @@ A window is one object: whatever happens in plane happens to all its slices alik
 import numpy as np
 from scipy import ndimage
 
-from pipeline.training.pairs import RIM, Pair
+from pipeline.training.pairs import RIM, THINNEST, Pair
 
 
 def sample_window(
@@ -26,7 +26,9 @@ def overlay(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two windows in one picture, the brighter voxel wins: another neuron in view. Both must be labelled to count."""
     target = np.maximum(first[1], second[1])
-    weight = np.where(target > 0, np.maximum(first[1] * first[2], second[1] * second[2]), first[2] * second[2])
+    weight = np.where(
+        target > 0, np.maximum(first[1] * first[2], second[1] * second[2]), first[2] * second[2]
+    )
     return np.maximum(first[0], second[0]), target, weight
 
 
@@ -72,8 +74,8 @@ def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
     counts = pair.counts[z][np.ix_(rows, columns)]
     if side != tile:
         window, distance = _zoom(window, tile), _zoom(distance[None], tile)[0]
-        # A picture made smaller must not make the thinnest tubes (radius 1.25) thinner in pixels.
-        distance = distance - 1.25 * max(side / tile - 1, 0)
+        # A picture made smaller must not make the thinnest tubes thinner in pixels.
+        distance = distance - THINNEST * max(side / tile - 1, 0)
         nearest = np.minimum((np.arange(tile) + 0.5) * side / tile, side - 1).astype(int)
         counts = counts[np.ix_(nearest, nearest)]
     return window, distance, counts
@@ -116,7 +118,9 @@ def _flip(rng: np.random.Generator, window: np.ndarray, *planes: np.ndarray) -> 
     return stacks
 
 
-def _smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], *, low: float, high: float) -> np.ndarray:
+def _smooth_field(
+    rng: np.random.Generator, shape: tuple[int, int, int], *, low: float, high: float
+) -> np.ndarray:
     """A field that varies over 16 to 64 pixels between low and high, the same in all slices; (1, S, S) float32."""
     cells = int(rng.integers(2, 9))
     coarse = rng.uniform(low, high, (1, cells, cells)).astype(np.float32)

@@ -14,5 +14,7 @@ def dice_loss(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 def slice_loss(logit: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy + Dice. logit, target, weight: (B, 1, S, S) float; weight 0 = not labelled, outside the loss."""
     logit = logit.float()
-    entropy = F.binary_cross_entropy_with_logits(logit, target, weight, reduction="sum") / weight.sum().clamp(min=1)
+    entropy = F.binary_cross_entropy_with_logits(logit, target, weight, reduction="sum") / weight.sum().clamp(
+        min=1
+    )
     return entropy + dice_loss(torch.sigmoid(logit), target, weight)

@@ -8,7 +8,8 @@ from scipy import ndimage
 from pipeline.rasterise import tube_distance
 from pipeline.swc import Tree, um_to_voxel
 
-REACH = 4.0  # distances beyond this many voxels are all alike
+REACH = 2.5  # distances beyond this many voxels are all alike
+THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -41,13 +42,11 @@ def from_tree(
     trees are other people's neurons, neither neurite nor background: they do not count.
     """
     pixel = min(voxel_size[1:])
-    # A tube thinner than the distance of slices would have holes; thinner than 2.5 pixels nobody draws it right.
-    thinnest = max(1.25 * pixel, 0.6 * voxel_size[0])
+    # A tube thinner than the distance of slices would have holes; thinner than 3 pixels it hangs on one voxel.
+    thinnest = max(THINNEST * pixel, 0.6 * voxel_size[0])
     distance = np.full(image.shape, REACH * pixel, np.float32)
     for tree in trees:
-        tubes = tube_distance(
-            tree, image.shape, voxel_size, reach_um=REACH * pixel, min_radius_um=thinnest
-        )
+        tubes = tube_distance(tree, image.shape, voxel_size, reach_um=REACH * pixel, min_radius_um=thinnest)
         np.minimum(distance, tubes, out=distance)
     counts = np.ones(image.shape, bool)
     if not complete:
@@ -82,7 +81,7 @@ def _untraced(
     nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
     nodes = np.clip(nodes, 0, np.array(image.shape) - 1)
     level = max(0.5 * np.median(image[tuple(nodes.T)]), 0.1)
-    apart = distance >= REACH * min(voxel_size[1:]) - 1e-3
+    apart = ndimage.distance_transform_edt(distance > 0, sampling=voxel_size) > 2.0
     labels, _ = ndimage.label((image >= level) & apart, np.ones((3, 3, 3)))
     size = np.bincount(labels.ravel())
     size[0] = 0
