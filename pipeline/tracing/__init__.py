@@ -4,6 +4,7 @@ import numpy as np
 
 from pipeline.swc import Tree
 from pipeline.tracing import bridge, prune, radius, root, skeleton
+from pipeline.tracing.sampling import sample
 
 # Rounds of centring: each moves a line at most by the reach of its cross-sections.
 ROUNDS = 4
@@ -34,13 +35,14 @@ def trace(
     longest one. The settings are those of config.Trace, explained there and in the functions that take them.
     """
     forest = skeleton.forest(labels, voxel_size, scale=scale, const_um=const_um, soma_um=soma_um)
+    forest = skeleton.shortened(forest, labels.shape, voxel_size)
     forest = bridge.join(forest, probability, voxel_size, gap_um=gap_um)
     tree = root.choose(forest, voxel_size, root_zyx=root_zyx, root_um=root_um, soma_um=soma_um)
     if not len(tree):
         return tree
     tree = prune.prune(
         tree,
-        radius.sample(probability, tree.xyz, voxel_size) / 255,
+        sample(probability, tree.xyz, voxel_size) / 255,
         doubt=doubt,
         spur_um=spur_um,
         spur_radii=spur_radii,
@@ -50,5 +52,4 @@ def trace(
     tree = Tree(radius.smooth(tree, tree.xyz, smooth_um), tree.radius, tree.parent, tree.type)
     tree = radius.resample(tree, step_um)
     tree = radius.centred(tree, probability, voxel_size, rounds=ROUNDS, smooth_um=smooth_um)
-    tree = radius.measured(tree, probability, voxel_size, smooth_um=smooth_um)
-    return radius.shortened(tree)
+    return radius.measured(tree, probability, voxel_size, smooth_um=smooth_um)

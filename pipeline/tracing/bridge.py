@@ -5,13 +5,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-from pipeline.swc import Tree, um_to_voxel, voxel_to_um
+from pipeline.swc import Tree
 from pipeline.tracing import graph
+from pipeline.tracing.sampling import sample
 
 # Cost of a um inside certain foreground; above 0 so that the shortest of equally certain ways wins.
 CERTAIN = 0.05
 # Stretch behind a tip over which its direction is measured, in um.
 HEADING_UM = 3.0
+# Places at which a link looks at the probability.
+LOOKS = 16
 
 
 def join(
@@ -19,95 +22,71 @@ def join(
 ) -> Tree:
     """Join pieces whose tips lie near other pieces; returns the larger forest, links included.
 
-    A link is the cheapest way from a tip to a node of another piece, at a cost of 1 - probability (at least
-    0.05) a um: a gap without any signal costs its length. It ends within `gap_um` of the tip along each axis. A link that leaves its tip sideways costs twice, one
-    that turns back three times as much (the same at its other end when that is a tip too). Links up to
-    `gap_um` of cost are candidates; a minimum-cost forest over the pieces picks those that stay, so two
-    pieces never get two links.
+    A link is a straight line from a tip to a node of another piece. It costs 1 - probability (at least 0.05) a um,
+    twice as much when it leaves its tip sideways, three times when it turns back (the same at its other end when
+    that is a tip too; the mean of both counts). Links that cost up to `gap_um` and are no longer than twice that
+    are candidates, so a straight gap without any signal is bridged up to that length, a dim stretch further. A
+    minimum-cost forest over the pieces picks those that stay: two pieces never get two links.
 
     probability: uint8 (z, y, x), 0..255 = 0..1.
     """
-    if not len(forest):
+    tip, node = _candidates(forest, 2 * gap_um)
+    if not len(tip):
         return forest
+    cost = _costs(forest, tip, node, probability, voxel_size)
+    piece = graph.pieces(forest)
+    pair = np.sort(np.stack([piece[tip], piece[node]], 1), axis=1)
+    # The cheapest link of each pair of pieces, then the cheapest pairs.
+    order = np.lexsort((node, tip, cost))
+    order = order[cost[order] <= gap_um]
+    pairs, first = np.unique(pair[order], axis=0, return_index=True)
+    best = order[first]
+    if not len(best):
+        return forest
+    count = piece.max() + 1
+    weight = coo_array((cost[best], (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    chosen = minimum_spanning_tree(weight.tocsr()).tocoo()
+    of_pair = coo_array((1 + np.arange(len(best)), (pairs[:, 0], pairs[:, 1])), shape=(count, count)).tocsr()
+    links = best[np.sort([of_pair[i, j] for i, j in zip(chosen.row, chosen.col)]).astype(int) - 1]
+    added = np.stack([tip[links], node[links]], 1)
+    return graph.rooted(forest.xyz, forest.radius, np.concatenate([graph.edges(forest), added]))
+
+
+def _candidates(forest: Tree, reach_um: float) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) tips and (k,) nodes of other pieces at most reach_um from them."""
+    if not len(forest):
+        return np.zeros(0, int), np.zeros(0, int)
     piece = graph.pieces(forest)
     tips = np.flatnonzero(graph.degree(forest) <= 1)
-    heading = _headings(forest, piece, tips)
-    ways = {}
-    for tip in tips:
-        for way in _ways(forest, piece, tip, heading, probability, voxel_size, gap_um):
-            pair = tuple(sorted((piece[way[1]], piece[tip])))
-            if pair not in ways or way[0] < ways[pair][0]:
-                ways[pair] = way
-    return _with_links(forest, [ways[pair] for pair in _cheapest(ways, piece.max() + 1)])
+    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], reach_um, return_sorted=True)
+    tip = np.repeat(tips, [len(nodes) for nodes in near])
+    node = np.concatenate([np.asarray(nodes, int) for nodes in near])
+    other = piece[tip] != piece[node]
+    return tip[other], node[other]
 
 
-def _headings(forest: Tree, piece: np.ndarray, tips: np.ndarray) -> dict[int, np.ndarray]:
-    """Tip -> outward unit vector (x,y,z): from the mean of the piece's nodes near the tip to the tip."""
+def _costs(forest, tip, node, probability, voxel_size) -> np.ndarray:
+    """(k,) um that the links tip-node count."""
+    line = forest.xyz[node] - forest.xyz[tip]
+    length = np.linalg.norm(line, axis=1)
+    part = (np.arange(LOOKS) + 0.5) / LOOKS
+    seen = sample(probability, forest.xyz[tip][:, None] + part[:, None] * line[:, None], voxel_size) / 255
+    heading = _headings(forest)
+    ahead = np.einsum("kj,kj->k", line, heading[tip]) / length
+    behind = -np.einsum("kj,kj->k", line, heading[node]) / length
+    is_tip = heading[node].any(1)
+    turn = 2 - np.where(is_tip, (ahead + behind) / 2, ahead)
+    return length * np.maximum(1 - seen, CERTAIN).mean(1) * turn
+
+
+def _headings(forest: Tree) -> np.ndarray:
+    """(n, 3) outward unit vector at tips: from the mean of its piece's nodes near it to the tip; 0 elsewhere."""
+    piece = graph.pieces(forest)
+    tips = np.flatnonzero(graph.degree(forest) <= 1)
     near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], HEADING_UM, return_sorted=True)
-    heading = {}
-    for tip, nodes in zip(tips, near, strict=True):
-        nodes = np.asarray(nodes)
-        arrow = forest.xyz[tip] - forest.xyz[nodes[piece[nodes] == piece[tip]]].mean(0)
+    heading = np.zeros((len(forest), 3))
+    for tip, nodes in zip(tips, near):
+        mine = np.asarray(nodes)[piece[nodes] == piece[tip]]
+        arrow = forest.xyz[tip] - forest.xyz[mine].mean(0)
         heading[tip] = arrow / max(np.linalg.norm(arrow), 1e-9)
     return heading
-
-
-def _ways(forest, piece, tip, heading, probability, voxel_size, gap_um):
-    """Cheapest way from `tip` to each other piece in reach: (cost, node reached, tip, xyz between them)."""
-    from skimage.graph import MCP_Geometric
-
-    low, high = _box(forest.xyz[tip], gap_um, probability.shape, voxel_size)
-    voxel = np.rint(um_to_voxel(forest.xyz, voxel_size)).astype(np.int64)
-    inside = np.flatnonzero(((voxel >= low) & (voxel < high)).all(1) & (piece != piece[tip]))
-    if not len(inside):
-        return
-    crop = probability[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    cost = np.maximum(1 - crop / np.float32(255), CERTAIN)
-    mcp = MCP_Geometric(cost, sampling=voxel_size)
-    total, _ = mcp.find_costs([tuple(voxel[tip] - low)])
-    reached = total[tuple((voxel[inside] - low).T)]
-    order = np.argsort(reached, kind="stable")
-    order = order[reached[order] <= gap_um]
-    for first in order[np.unique(piece[inside[order]], return_index=True)[1]]:
-        node = inside[first]
-        path = voxel_to_um(np.array(mcp.traceback(tuple(voxel[node] - low))) + low, voxel_size)
-        arrow = forest.xyz[node] - forest.xyz[tip]
-        arrow = arrow / max(np.linalg.norm(arrow), 1e-9)
-        turn = 2 - heading[tip] @ arrow
-        if node in heading:
-            turn = (turn + 2 + heading[node] @ arrow) / 2
-        if reached[first] * turn <= gap_um:
-            yield reached[first] * turn, node, tip, path[1:-1]
-
-
-def _box(centre_xyz, reach_um, shape_zyx, voxel_size):
-    """First and last + 1 voxel (z,y,x) of the cube of half edge `reach_um`, within the volume."""
-    centre = um_to_voxel(centre_xyz, voxel_size)
-    reach = reach_um / np.asarray(voxel_size)
-    low = np.maximum(np.floor(centre - reach), 0).astype(np.int64)
-    return low, np.minimum(np.ceil(centre + reach) + 1, shape_zyx).astype(np.int64)
-
-
-def _cheapest(ways: dict, pieces: int) -> list[tuple[int, int]]:
-    pairs = sorted(ways)
-    if not pairs:
-        return []
-    first, second = np.array(pairs).T
-    cost = np.array([ways[pair][0] for pair in pairs]) + 1e-9
-    tree = minimum_spanning_tree(coo_array((cost, (first, second)), shape=(pieces, pieces)).tocsr()).tocoo()
-    return sorted((min(pair), max(pair)) for pair in zip(tree.row.tolist(), tree.col.tolist(), strict=True))
-
-
-def _with_links(forest: Tree, links: list) -> Tree:
-    """Add the nodes and edges of the links; a link's radius goes linearly from end to end."""
-    xyz, radius, edges = [forest.xyz], [forest.radius], [graph.edges(forest)]
-    count = len(forest)
-    for _, node, tip, between in links:
-        chain = np.concatenate([[tip], count + np.arange(len(between)), [node]])
-        edges.append(np.stack([chain[:-1], chain[1:]], 1))
-        xyz.append(between)
-        radius.append(np.linspace(forest.radius[tip], forest.radius[node], len(chain))[1:-1])
-        count += len(between)
-    return graph.rooted(np.concatenate(xyz), np.concatenate(radius), np.concatenate(edges))
-
-

@@ -1,23 +1,17 @@
 """Centre lines finer than a voxel, and the radius along them."""
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
 
-from pipeline.swc import Tree, um_to_voxel
+from pipeline.swc import Tree
 from pipeline.tracing import graph
+from pipeline.tracing.sampling import sample
 
 # Sampling of a cross-section: points a side of the square, its half edge in radii.
 GRID, REACH = 11, 2.0
 # Directions in which a radius is measured.
 RAYS = 16
-
-
-def sample(volume: np.ndarray, xyz: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:
-    """float32 (...) values of a (z, y, x) volume at points (..., 3) in um, trilinear, the border repeated."""
-    points = np.moveaxis(um_to_voxel(xyz, voxel_size), -1, 0)
-    return map_coordinates(volume, points, output=np.float32, order=1, mode="nearest")
 
 
 def resample(tree: Tree, step_um: float) -> Tree:
@@ -121,17 +115,3 @@ def measured(
     part = np.clip((here - 0.5) / np.maximum(here - next_, 1e-6), 0, 1)
     radius = np.maximum(np.median((last + part) * half, axis=1), half)
     return Tree(tree.xyz, smooth(tree, radius, smooth_um), tree.parent, tree.type)
-
-
-def shortened(tree: Tree) -> Tree:
-    """Tips drawn back by the radius there: a line through a tube with a round end stops at its last ball's centre.
-
-    A section shorter than that keeps its first two nodes. The root stays.
-    """
-    keep = np.ones(len(tree), bool)
-    degree = graph.degree(tree)
-    for section in graph.sections(tree):
-        if degree[section[-1]] == 1:
-            away = np.linalg.norm(tree.xyz[section] - tree.xyz[section[-1]], axis=1)
-            keep[section[2:]] = (away >= tree.radius[section])[2:]
-    return graph.subset(tree, keep)

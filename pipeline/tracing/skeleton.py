@@ -1,8 +1,8 @@
-"""Labels to pieces: centre lines by TEASAR."""
+"""Labels to pieces: centre lines by TEASAR, their tips drawn back to the end of the tube."""
 
 import numpy as np
 
-from pipeline.swc import Tree
+from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
 
 
@@ -51,3 +51,27 @@ def forest(
         np.concatenate([part.radii for part in parts]).astype(float),
         np.concatenate([part.edges.astype(np.int64) + start for part, start in zip(parts, before, strict=False)]),
     )
+
+
+def shortened(forest: Tree, shape_zyx: tuple[int, int, int], voxel_size: tuple[float, float, float]) -> Tree:
+    """Tips drawn back by the radius there, to the centre of the last ball that fits into the round end of a tube.
+
+    TEASAR runs to the farthest voxel, often a corner of that end. What is left of a section shorter than that is its
+    foot at a branch point, or its thickest node when both ends are tips. Tips in the outermost voxels of the
+    volume stay: there the neurite goes on.
+    """
+    place = um_to_voxel(forest.xyz, voxel_size)
+    inside = ((place > 0.5) & (place < np.array(shape_zyx) - 1.5)).all(1)
+    free = (graph.degree(forest) == 1) & inside
+    keep = np.ones(len(forest), bool)
+    for section in graph.sections(forest):
+        for way in (section, section[::-1]):
+            if free[way[-1]]:
+                away = np.linalg.norm(forest.xyz[way] - forest.xyz[way[-1]], axis=1)
+                far = np.logical_and.accumulate(away >= forest.radius[way])
+                # The radius runs to the centre of a background voxel, up to a voxel too far: one small step back.
+                step = np.linalg.norm(np.diff(forest.xyz[way], axis=0), axis=1)
+                keep[way[1:]] &= far[1:] | (far[:-1] & (step < 2 * min(voxel_size)))
+        if free[section[0]] and free[section[-1]] and not keep[section].any():
+            keep[section[forest.radius[section].argmax()]] = True
+    return graph.subset(forest, keep)
