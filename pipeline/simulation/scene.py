@@ -75,7 +75,7 @@ def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float, fi
 def _staining(rng: np.random.Generator) -> Staining:
     return Staining(
         uneven=rng.uniform(0, 0.6),
-        length_um=rng.uniform(4, 25),
+        length_um=float(np.exp(rng.uniform(np.log(1.5), np.log(25)))),
         dim=rng.choice([0.0, 0.1, 0.3]),
         beads=rng.choice([0.0, rng.uniform(0.2, 0.85)]),
         bead_um=rng.uniform(1.5, 5),
