@@ -84,7 +84,7 @@ def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
     problems += _duplicates(found)
     if problems:
         raise InputErrors(problems)
-    return [entry.sample for entry in found]
+    return [entry.sample for entry in found if entry.sample]
 
 
 def image_voxels(image: Path) -> int:

@@ -1,6 +1,8 @@
 """Shared makers: where the reference data lie, small trees and volumes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,20 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"reference data not found at {path} (set STACK2SWC_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def peak_memory():
+    """peak_memory("ingest", image, output, ...) runs a stage in a process of its own: its peak memory in bytes."""
+
+    def measure(*arguments) -> int:
+        command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        assert status == 0, command
+        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    return measure
 
 
 @pytest.fixture(scope="session")

@@ -1,93 +1,84 @@
-"""An image file becomes an OME-Zarr volume with all that later stages need to know about it."""
+"""ingest: an image file becomes a volume with all that later stages need to know about it."""
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
+
+from pipeline import __version__, intensity, volume
+from pipeline.config import Ingest, parse_triple
 from pipeline.errors import InputError
-
-# Voxels looked at for the intensity levels: .1 % of them are still 2,000.
-SAMPLE_VOXELS = 2_000_000
+from pipeline.files import whole
 
 
-def run(image: Path, output: Path, *, voxel_size: str = "", fallback_voxel_size: str = "") -> None:
-    """Read an image stack and store it as OME-Zarr, voxels unchanged.
+def run(
+    image: Path,
+    output: Path,
+    *,
+    voxel_size: str = "",
+    fallback_voxel_size: str = "",
+    settings: Ingest = Ingest(),
+) -> None:
+    """Read one image file into OME-Zarr.
 
-    Memory is bounded by one slab of planes (volume.SLAB_BYTES), not by the volume.
+    The voxels stay as they are; their levels and their checksum are stored beside them. Memory does not grow
+    with the volume: planes are read, checked and written one slab after the other.
 
-    Parameters
-    ----------
-    image: TIFF file (one channel, several planes) or OME-Zarr folder.
-    output: OME-Zarr 0.5 folder to write: zyx, chunked, blosc-zstd.
-    voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
-    fallback_voxel_size: z,y,x in um for a file that says nothing.
+    Args:
+        image: TIFF file (grey planes, one channel, one time point) or OME-Zarr folder.
+        output: OME-Zarr folder to write, (z, y, x).
+        voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
+        fallback_voxel_size: z,y,x in um for a file that says nothing.
     """
-    from pipeline import files, volume
-    from pipeline.dataset import voxel_size_from
-
     source = volume.open_image(image)
-    if voxel_size:
-        size = voxel_size_from(voxel_size, where=f"voxel size given for {image}")
-    elif source.voxel_size:
-        size = voxel_size_from(source.voxel_size, where=f"voxel size in the metadata of {image}")
-    elif fallback_voxel_size:
-        size = voxel_size_from(fallback_voxel_size, where="voxel_size")
-    else:
-        allowed = "z,y,x in um, in samples.tsv or as voxel_size in the config"
-        raise InputError(image, "no voxel size in its metadata", allowed)
-
-    shape = " x ".join(map(str, source.shape))
-    print(f"{image}: {shape} voxels (z, y, x), {source.dtype}, voxel size {size} um", flush=True)
-    with files.whole(output) as private:
+    size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
+    print(f"{image}: {volume.sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
+    with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
-        levels = _copy(source.array, array, where=image)
-        volume.describe(private, {"source": Path(image).name, **levels})
-    print(f"{output}: intensities {levels['low']:g} to {levels['high']:g}, ", end="")
-    print(f"background {levels['background']:g} +- {levels['noise']:g}")
+        percentiles = (settings.low_percentile, settings.high_percentile)
+        levels = copy(source.array, array, where=image, percentiles=percentiles)
+        volume.describe(private, {"source": image.name, **levels, "version": __version__})
+    spread = f"{levels['background']:g} +- {levels['noise']:.3g}"
+    print(f"{output}: levels {levels['low']:g} to {levels['high']:g}, background {spread}")
 
 
-def _copy(source, array, *, where: Path) -> dict:
-    """Copy slab by slab; return the checksum of the voxels and the intensity levels.
+def _choose_voxel_size(
+    image: Path, given: str, own: volume.VoxelSize | None, fallback: str
+) -> volume.VoxelSize:
+    """The sheet's, else the file's own, else the config's; InputError where none says a positive size."""
+    own_text = ",".join(map(repr, own)) if own else ""
+    for origin, text in (("given", given), ("in its metadata", own_text), ("from the config", fallback)):
+        if size := parse_triple(f"{image}: voxel size {origin}", text):
+            return size
+    allowed = "z,y,x in um: in the file, as voxel_size in samples.tsv, or as voxel_size in the config"
+    raise InputError(image, "no voxel size in its metadata", allowed)
 
-    Raises InputError for NaN, infinity and constant volumes.
+
+def copy(source, array, *, where: Path, percentiles: tuple[float, float]) -> dict[str, float | str]:
+    """Copy a volume slab by slab; return the SHA-256 of its voxels and its intensity.levels.
+
+    source, array: (z, y, x), read and written by ranges of z. The checksum is that of the voxels in C order,
+    little-endian: it does not depend on the file's format. Raises InputError at `where` for NaN, infinity and
+    constant volumes.
     """
-    import hashlib
-
-    import numpy as np
-
-    from pipeline import __version__, volume
-
     digest = hashlib.sha256()
-    step = int(np.ceil((np.prod(array.shape, dtype=float) / SAMPLE_VOXELS) ** (1 / 3)))
-    sample, minimum, maximum = [], np.inf, -np.inf
+    step = intensity.sample_step(array.shape)
+    sample, lowest, highest = [], np.inf, -np.inf
     for z in volume.slabs(array):
         slab = np.ascontiguousarray(source[z])
-        bad = slab.size - np.count_nonzero(np.isfinite(slab)) if slab.dtype.kind == "f" else 0
-        if bad:
-            raise InputError(
-                where, f"{bad} voxels are NaN or infinite in planes {z.start}-{z.stop - 1}", "numbers"
-            )
+        if slab.dtype.kind == "f" and not np.isfinite(slab).all():
+            count = np.count_nonzero(~np.isfinite(slab))
+            found = f"{count} voxels of planes {z.start} to {z.stop - 1} are NaN or infinite"
+            raise InputError(where, found, "finite numbers")
         array[z] = slab
-        digest.update(slab.astype(slab.dtype.newbyteorder("<"), copy=False))
-        minimum, maximum = min(minimum, slab.min()), max(maximum, slab.max())
+        digest.update(slab.astype(slab.dtype.newbyteorder("<"), copy=False).data)
+        lowest, highest = min(lowest, float(slab.min())), max(highest, float(slab.max()))
         sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
-    if minimum == maximum:
-        raise InputError(where, f"all {array.size} voxels are {minimum}", "an image with some contrast")
-    levels = intensity_levels(np.concatenate(sample), minimum=float(minimum), maximum=float(maximum))
-    return {"sha256": digest.hexdigest(), **levels, "version": __version__}
-
-
-def intensity_levels(sample, *, minimum: float, maximum: float) -> dict[str, float]:
-    """low, high, background and noise of a volume from a (n,) sample of its voxels, in the units of the image.
-
-    low, high: the .1 and 99.9 percentiles; where they are equal (an image that is empty but for a few voxels)
-    the extremes of the whole volume. background: the median, since neurites fill little of a volume. noise:
-    1.4826 x the median of (background - voxel) over the voxels not brighter than the background, the sigma of
-    a normal distribution that only its dark half determines, so that neurites do not enter. It is 0 for images
-    whose background was cleaned to one value.
-    """
-    import numpy as np
-
-    low, background, high = (float(level) for level in np.percentile(sample, (0.1, 50, 99.9)))
-    if high <= low:
-        low, high = minimum, maximum
-    noise = 1.4826 * float(np.median(background - sample[sample <= background].astype(np.float64)))
-    return {"low": low, "high": high, "background": background, "noise": noise}
+    if lowest == highest:
+        raise InputError(
+            where, f"all {volume.sizes(array.shape)} voxels are {lowest:g}", "an image with contrast"
+        )
+    levels = intensity.levels(
+        np.concatenate(sample), minimum=lowest, maximum=highest, percentiles=percentiles
+    )
+    return {"sha256": digest.hexdigest(), **levels}

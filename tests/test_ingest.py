@@ -1,0 +1,177 @@
+"""Does a volume hold exactly what the file held, and are files that cannot be used refused in one line?"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.testing import assert_array_equal
+
+from pipeline import volume
+from pipeline.errors import InputError
+from pipeline.stages import ingest
+
+SIZE = "1.0,0.33,0.33"
+
+
+@pytest.fixture
+def stack() -> np.ndarray:
+    return np.random.default_rng(0).poisson(20, (37, 60, 52)).astype(np.uint16)
+
+
+def write(path: Path, values: np.ndarray, **options) -> Path:
+    tifffile.imwrite(path, values, **{"metadata": None, "photometric": "minisblack", **options})
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_the_voxels_and_their_type_stay_as_they_are(tmp_path, stack, dtype, compression):
+    image = write(tmp_path / "a.tif", stack.astype(dtype), compression=compression)
+    ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE)
+    found = volume.open_volume(tmp_path / "image.zarr")
+    assert found.array.dtype == dtype
+    assert found.voxel_size == (1.0, 0.33, 0.33)
+    assert_array_equal(found.array[:], stack)
+
+
+def test_later_stages_find_name_checksum_and_levels(tmp_path, stack):
+    ingest.run(write(tmp_path / "a.tif", stack), tmp_path / "image.zarr", voxel_size=SIZE)
+    attributes = volume.open_volume(tmp_path / "image.zarr").attributes
+    assert attributes["source"] == "a.tif"
+    assert attributes["sha256"] == hashlib.sha256(stack.astype("<u2").tobytes()).hexdigest()
+    assert attributes["background"] == 20
+    assert 3.5 < attributes["noise"] < 5.5
+    assert stack.min() <= attributes["low"] < 20 < attributes["high"] <= stack.max()
+
+
+def test_same_image_same_bytes_whatever_its_compression_and_byte_order(tmp_path, stack):
+    for name, options in (("a", {}), ("b", {}), ("c", {"compression": "zlib", "byteorder": ">"})):
+        (tmp_path / name).mkdir()
+        image = write(tmp_path / name / "image.tif", stack, **options)
+        ingest.run(image, tmp_path / name / "image.zarr", voxel_size=SIZE)
+    first, *others = (contents(tmp_path / name / "image.zarr") for name in "abc")
+    assert all(first == other for other in others)
+
+
+def test_an_ingested_volume_can_be_ingested_again(tmp_path, stack):
+    ingest.run(write(tmp_path / "a.tif", stack), tmp_path / "a.zarr", voxel_size=SIZE)
+    ingest.run(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    again, first = (volume.open_volume(tmp_path / name) for name in ("b.zarr", "a.zarr"))
+    assert again.voxel_size == first.voxel_size
+    assert again.attributes["sha256"] == first.attributes["sha256"]
+
+
+def test_the_levels_do_not_depend_on_the_slabs(tmp_path, stack, monkeypatch):
+    image = write(tmp_path / "a.tif", stack)
+    monkeypatch.setattr("pipeline.intensity.SAMPLE_VOXELS", 2000)
+    ingest.run(image, tmp_path / "a.zarr", voxel_size=SIZE)
+    monkeypatch.setattr(volume, "SLAB_BYTES", 3 * stack[0].nbytes)
+    ingest.run(image, tmp_path / "b.zarr", voxel_size=SIZE)
+    thick, thin = (volume.open_volume(tmp_path / name) for name in ("a.zarr", "b.zarr"))
+    assert thick.array.chunks[0] > thin.array.chunks[0]
+    assert thick.attributes == thin.attributes
+
+
+def test_memory_does_not_grow_with_the_volume(tmp_path, peak_memory):
+    plane = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
+    peaks = {}
+    for depth in (32, 256):  # 16 MB and 128 MB
+        image = write(
+            tmp_path / f"{depth}.tif", np.broadcast_to(plane, (depth, 512, 512)), compression="zlib"
+        )
+        peaks[depth] = peak_memory("ingest", image, tmp_path / f"{depth}.zarr", "--voxel-size", SIZE)
+    assert peaks[256] < 1.1 * peaks[32]
+
+
+# --- voxel size: the sheet's, else the file's, else the config's -----------------------------------
+
+
+def test_the_voxel_size_given_wins_over_the_file_and_the_file_over_the_fallback(tmp_path, stack):
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    image = write(tmp_path / "a.tif", stack, imagej=True, resolution=(2, 2), metadata=metadata)
+    for options, size in (
+        ({"voxel_size": "3,1,1", "fallback_voxel_size": "9,9,9"}, (3, 1, 1)),
+        ({"fallback_voxel_size": "9,9,9"}, (2, 0.5, 0.5)),
+        ({}, (2, 0.5, 0.5)),
+    ):
+        ingest.run(image, tmp_path / "image.zarr", **options)
+        assert volume.open_volume(tmp_path / "image.zarr").voxel_size == size
+    ingest.run(write(tmp_path / "b.tif", stack), tmp_path / "image.zarr", fallback_voxel_size="9,9,9")
+    assert volume.open_volume(tmp_path / "image.zarr").voxel_size == (9, 9, 9)
+
+
+@pytest.mark.parametrize(
+    "text", ["0,1,1", "1,-0.33,0.33", "1,1", "1,1,1,1", "a,b,c", "nan,1,1", "inf,1,1", ","]
+)
+def test_three_positive_numbers_are_a_voxel_size(tmp_path, stack, text):
+    image = write(tmp_path / "a.tif", stack)
+    for option in ("voxel_size", "fallback_voxel_size"):
+        with pytest.raises(InputError, match=r"a\.tif.*voxel size.*allowed: three positive"):
+            ingest.run(image, tmp_path / "image.zarr", **{option: text})
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.0])
+def test_a_voxel_size_of_the_file_that_is_not_positive_is_refused_unless_one_is_given(
+    tmp_path, stack, spacing
+):
+    metadata = {"axes": "ZYX", "spacing": spacing, "unit": "um"}
+    image = write(tmp_path / "a.tif", stack, imagej=True, resolution=(2, 2), metadata=metadata)
+    with pytest.raises(InputError, match="voxel size in its metadata"):
+        ingest.run(image, tmp_path / "image.zarr", fallback_voxel_size="1,1,1")
+    ingest.run(image, tmp_path / "image.zarr", voxel_size="1,1,1")
+
+
+def test_no_voxel_size_anywhere_names_the_file_and_the_ways_to_give_one(tmp_path, stack):
+    image = write(tmp_path / "a.tif", stack)
+    with pytest.raises(InputError, match=r"a\.tif: no voxel size.*samples\.tsv.*config"):
+        ingest.run(image, tmp_path / "image.zarr")
+
+
+# --- content that cannot be used -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_constant_volume_is_refused(tmp_path, value):
+    image = write(tmp_path / "a.tif", np.full((5, 20, 30), value, np.uint8))
+    with pytest.raises(InputError, match=rf"a\.tif: all 5 x 20 x 30 voxels are {value}"):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE)
+    assert sorted(tmp_path.iterdir()) == [image]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused_with_their_place(tmp_path, stack, value):
+    values = stack.astype(np.float32)
+    values[20, 3, 4] = value
+    with pytest.raises(InputError, match=r"a\.tif: 1 voxels of planes 16 to 31"):
+        ingest.run(write(tmp_path / "a.tif", values), tmp_path / "image.zarr", voxel_size=SIZE)
+
+
+def test_a_file_that_breaks_off_leaves_no_volume(tmp_path, stack):
+    image = write(tmp_path / "a.tif", stack, compression="zlib")
+    image.write_bytes(image.read_bytes()[:-3000])
+    with pytest.raises(InputError, match=r"a\.tif"):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE)
+    assert sorted(tmp_path.iterdir()) == [image]
+
+
+def test_one_bright_voxel_in_an_empty_volume_is_contrast(tmp_path):
+    values = np.zeros((5, 20, 30), np.uint8)
+    values[2, 3, 5] = 9
+    ingest.run(write(tmp_path / "a.tif", values), tmp_path / "image.zarr", voxel_size=SIZE)
+    attributes = volume.open_volume(tmp_path / "image.zarr").attributes
+    assert attributes["low"] == 0
+    assert attributes["high"] > 0
+
+
+def test_a_real_stack(tmp_path, shared):
+    ingest.run(shared / "data/diadem_op/OP_7.tif", tmp_path / "image.zarr")
+    found = volume.open_volume(tmp_path / "image.zarr")
+    assert found.array.shape == (71, 512, 512)
+    assert found.voxel_size == pytest.approx((1.0, 0.33, 0.33))
+    assert_array_equal(found.array[:], tifffile.imread(shared / "data/diadem_op/OP_7.tif"))
