@@ -267,9 +267,14 @@ def _outside(folder: Path, relative: Path, *, where: str) -> list[InputError]:
     if relative.is_absolute() or ".." in relative.parts:
         return [InputError(where, f"{relative} leaves the dataset", allowed)]
     target = (folder / relative).resolve()
-    if not target.is_relative_to(folder.resolve()):
+    if not target.is_relative_to(_resolved(folder)):
         return [InputError(where, f"{relative} is a link that leaves the dataset, to {target}", allowed)]
     return []
+
+
+@cache
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _duplicates(entries: list[_Entry]) -> Iterator[InputError]:

@@ -1,0 +1,295 @@
+"""Which samples does a folder hold, and is all that is wrong with it told at once?"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from pipeline.dataset import Sample, discover, image_voxels
+from pipeline.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A dataset of empty files: a.tif, a.swc, sub/b.tif."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.tif", "a.swc", "sub/b.tif"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write_sheet(folder: Path, *rows: str, header: str = "sample image voxel_size") -> None:
+    """Cells are separated by spaces here, "_" is an empty cell."""
+    lines = [
+        "\t".join(cell.replace("_", "", cell == "_") for cell in row.split(" ")) for row in (header, *rows)
+    ]
+    (folder / "samples.tsv").write_text("\n".join(lines) + "\n")
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(InputError) as error:
+        discover(folder)
+    return str(error.value).splitlines()
+
+
+# --- without a sheet -------------------------------------------------------------------------------
+
+
+def test_every_image_is_a_sample_named_by_its_path(folder):
+    assert discover(folder) == [
+        Sample("a", folder / "a.tif", reference=folder / "a.swc"),
+        Sample("sub__b", folder / "sub/b.tif"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["c.tif", "c.TIFF", "c.ome.tif", "c.ome.tiff", "c.lsm"])
+def test_image_files_are_known_by_their_suffix(folder, name):
+    (folder / name).touch()
+    (folder / "c.swc").touch()
+    assert Sample("c", folder / name, reference=folder / "c.swc") in discover(folder)
+
+
+@pytest.mark.parametrize("name", ["c.zarr", "c.ome.zarr"])
+def test_a_zarr_folder_is_one_image_and_is_not_looked_into(folder, name):
+    (folder / name / "labels").mkdir(parents=True)
+    (folder / name / "labels/d.tif").touch()
+    assert [sample.name for sample in discover(folder)] == ["a", "c", "sub__b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.txt", "tif", ".tif", ".hidden.tif", "mip.png", "a_labels.tif", "a_mask.tif"]
+)
+def test_other_files_hidden_files_and_labels_are_no_images(folder, name):
+    (folder / name).touch()
+    assert [sample.name for sample in discover(folder)] == ["a", "sub__b"]
+
+
+def test_an_image_that_is_only_called_mask_is_an_image(folder):
+    (folder / "c_mask.tif").touch()
+    assert [sample.name for sample in discover(folder)] == ["a", "c_mask", "sub__b"]
+
+
+def test_results_inside_the_dataset_and_hidden_folders_are_passed_over(folder):
+    for place in ("results/a/image.zarr", ".cache"):
+        (folder / place).mkdir(parents=True)
+    (folder / ".cache/c.tif").touch()
+    assert len(discover(folder, results=folder / "results")) == 2
+    assert len(discover(folder)) == 3
+
+
+def test_two_images_of_one_name_are_told(folder):
+    for name in ("a.tiff", "sub__b.tif", "A.lsm"):
+        (folder / name).touch()
+    lines = problems(folder)
+    assert len(lines) == 3
+    assert all("again, first at" in line and "allowed: each name once" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["-c", "c{x}", "c\nd", "c" * 120, "é" * 60])
+def test_names_that_cannot_be_folders_wildcards_and_arguments_are_refused(folder, name):
+    (folder / f"{name}.tif").touch()
+    (line,) = problems(folder)
+    assert "sample name" in line
+    assert "samples.tsv" in line
+
+
+@pytest.mark.parametrize("name", ["b c", "ü", "x;y", "a'b", "50%", "a.b", "$HOME", "*"])
+def test_names_that_only_look_odd_are_kept(folder, name):
+    (folder / f"{name}.tif").touch()
+    assert name in [sample.name for sample in discover(folder)]
+
+
+def test_links_inside_are_followed_and_links_that_leave_are_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "x.tif"
+    outside.touch()
+    (folder / "inside.tif").symlink_to(folder / "a.tif")
+    assert "inside" in [sample.name for sample in discover(folder)]
+    (folder / "x.tif").symlink_to(outside)
+    (line,) = problems(folder)
+    assert "leaves the dataset" in line
+
+
+def test_the_dataset_itself_may_be_a_link(folder, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "dataset"
+    link.symlink_to(folder)
+    assert [sample.image for sample in discover(link)] == [link / "a.tif", link / "sub/b.tif"]
+
+
+def test_a_folder_without_images_and_a_missing_folder_are_told(tmp_path):
+    assert "no image file below it" in problems(tmp_path)[0]
+    assert "no such folder" in problems(tmp_path / "missing")[0]
+
+
+# --- with a sheet ----------------------------------------------------------------------------------
+
+
+def test_a_full_row_is_read(folder):
+    header = "sample image voxel_size reference reference_unit root modality"
+    write_sheet(folder, "one sub/b.tif 1.0,0.33,0.33 a.swc voxel 47,388.5,0 lm", header=header)
+    assert discover(folder) == [
+        Sample(
+            name="one",
+            image=folder / "sub/b.tif",
+            voxel_size=(1.0, 0.33, 0.33),
+            reference=folder / "a.swc",
+            reference_unit="voxel",
+            root=(47.0, 388.5, 0.0),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "header", ["sample image", "image modality sample", "sample image voxel_size reference"]
+)
+def test_all_columns_but_two_may_be_absent_or_empty(folder, header):
+    cells = {"sample": "a", "image": "a.tif"}
+    write_sheet(folder, " ".join(cells.get(column, "_") for column in header.split()), header=header)
+    assert discover(folder) == [Sample("a", folder / "a.tif")]
+
+
+def test_short_rows_blank_lines_and_windows_line_ends_are_read(folder):
+    content = "\ufeffsample\timage\troot\r\na\ta.tif\r\n\r\n b \t sub/b.tif \t\r\n"
+    (folder / "samples.tsv").write_bytes(content.encode())
+    assert [sample.name for sample in discover(folder)] == ["a", "b"]
+
+
+def test_the_sheet_decides_which_images_are_samples_and_two_may_share_one(folder):
+    write_sheet(folder, "left a.tif 1,1,1", "right a.tif 1,1,1")
+    assert [sample.name for sample in discover(folder)] == ["left", "right"]
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line(folder):
+    write_sheet(
+        folder,
+        "a a.tif 1,1 _ _ _ _",
+        "a sub/b.tif 1,0,1 a.swc pixels _ em",
+        "../c a.tif _ _ _ 1,2 _",
+        "d missing.tif _ missing.swc _ _ _",
+        "_ _ _ _ _ _ _",
+        "f ../f.tif _ /g.swc _ _ _",
+        header="sample image voxel_size reference reference_unit root modality",
+    )
+    found = [line.removeprefix(f"{folder}/samples.tsv line ") for line in problems(folder)]
+    expected = [
+        "2, voxel_size: found '1,1'",
+        "3, voxel_size: found '1,0,1'",
+        "3, reference_unit: found 'pixels'; allowed: um | voxel | nm",
+        "3, modality: found 'em'; allowed: lm",
+        "4, sample: sample name '../c'",
+        "4, root: found '1,2'",
+        "5, image: no such file",
+        "5, reference: no such file",
+        "7, image: ../f.tif leaves the dataset",
+        "7, reference: /g.swc leaves the dataset",
+        "3: sample name 'a' again",
+    ]
+    for start in expected:
+        assert any(line.startswith(start) for line in found), start
+    assert all("; allowed: " in line for line in found)
+
+
+def test_a_row_of_empty_cells_is_a_blank_line(folder):
+    (folder / "samples.tsv").write_text("sample\timage\na\ta.tif\n\t\n")
+    assert len(discover(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("sample image voxelsize", "'voxelsize' is no column (did you mean voxel_size?)"),
+        ("sample image Root", "'Root' is no column (did you mean root?)"),
+        ("sample image colour", "'colour' is no column; allowed: sample, image"),
+        ("sample root", "no column image"),
+        ("sample image image", "column image twice"),
+        ("sample,image,root", "a header without tabs"),
+    ],
+)
+def test_wrong_headers_are_told_with_the_nearest_right_one(folder, header, found):
+    write_sheet(folder, "a a.tif _", header=header)
+    assert found in problems(folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty sheet"),
+        (b"sample\timage\n", "no sample"),
+        (b"sample\timage\n\xff\xfe\ta.tif\n", "not UTF-8"),
+        (b"sample\timage\na\ta.tif\tb.tif\n", "3 cells under 2 columns"),
+    ],
+)
+def test_broken_sheets_are_told(folder, content, found):
+    (folder / "samples.tsv").write_bytes(content)
+    assert found in problems(folder)[0]
+
+
+def test_a_mistyped_file_name_is_told_with_the_nearest_one(folder):
+    write_sheet(folder, "a sub/B.tif 1,1,1")
+    assert problems(folder)[0].count("did you mean sub/b.tif?") == 1
+
+
+def test_a_link_in_the_sheet_that_leaves_is_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "x.tif"
+    outside.touch()
+    (folder / "x.tif").symlink_to(outside)
+    write_sheet(folder, "a x.tif 1,1,1")
+    assert "leaves the dataset" in problems(folder)[0]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "-a", "{sample}", "metrics.tsv", "a" * 101, "a\\b"])
+def test_names_in_the_sheet_must_be_safe(folder, name):
+    (folder / "samples.tsv").write_text(f"sample\timage\n{name}\ta.tif\n")
+    assert "line 2, sample: " in problems(folder)[0]
+
+
+# --- speed and sizes -------------------------------------------------------------------------------
+
+
+def test_nothing_slow_is_imported():
+    code = "import sys, pipeline.dataset; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not {"numpy", "tifffile", "zarr", "pandas", "torch"} & set(loaded.split())
+
+
+def test_the_number_of_voxels_comes_from_the_headers(tmp_path):
+    values = np.zeros((6, 30, 40), np.uint8)
+    for name, options in (
+        ("plain", {"metadata": None}),
+        ("packed", {"metadata": None, "compression": "zlib"}),
+        ("one_page", {"imagej": True, "metadata": {"axes": "ZYX"}, "truncate": True}),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, **options)
+        assert image_voxels(tmp_path / f"{name}.tif") == values.size
+    from pipeline import volume
+
+    volume.create(tmp_path / "a.zarr", shape=values.shape, dtype="u1", voxel_size=(1, 1, 1))
+    assert image_voxels(tmp_path / "a.zarr") == values.size
+
+
+def test_the_number_of_voxels_of_a_damaged_file_is_its_size(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"x" * 123)
+    assert image_voxels(tmp_path / "a.tif") == 123
+    assert image_voxels(tmp_path / "missing.tif") == 0
+
+
+def test_ten_thousand_rows_take_less_than_three_seconds(folder):
+    rows = "".join(f"s{index}\ta.tif\t1,1,1\ta.swc\n" for index in range(10_000))
+    (folder / "samples.tsv").write_text(f"sample\timage\tvoxel_size\treference\n{rows}")
+    before = os.times()
+    assert len(discover(folder)) == 10_000
+    after = os.times()
+    assert after.user + after.system - before.user - before.system < 3
+
+
+def test_the_real_datasets(shared):
+    samples = discover(shared / "data/diadem_op")
+    assert [sample.name for sample in samples] == ["OP_1", "OP_2", "OP_4", "OP_5", "OP_7", "OP_8"]
+    assert samples[4].root == (47, 388, 0)
+    assert samples[4].reference == shared / "data/diadem_op/OP_7.full.swc"
+    assert image_voxels(samples[4].image) == 71 * 512 * 512
+    names = [sample.name for sample in discover(shared / "data/trailmap")]
+    assert names == ["train", "unlabelled", *(f"validation__crop_{index}" for index in range(10))]
