@@ -1,0 +1,173 @@
+"""The picture that shows in a second whether a trace is right: three projections, two trees, errors thick."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.spatial import cKDTree
+
+from pipeline.swc import Tree
+from pipeline.volume import slabs
+
+# Blue and yellow stay apart for all kinds of colour blindness, dark and light also in greyscale.
+PREDICTION, REFERENCE, INK = "#3d9bff", "#ffe14d", "#ffffff"
+# A projection is pooled to about this many pixels: more than a picture shows.
+PIXELS = 1500
+# Inches: the longest the projections may get, the strips above and below them, the space between them.
+WIDTH, HEIGHT, TITLE, LEGEND, GAP = 9.0, 11.0, 0.45, 0.55, 0.08
+
+
+def projections(array) -> list[np.ndarray]:
+    """Maximum projections of a (z, y, x) volume along z, y and x: (y, x), (z, x), (z, y); read slab by slab."""
+    along_z, along_y, along_x = None, [], []
+    for z in slabs(array):
+        slab = np.asarray(array[z])
+        top = slab.max(0)
+        along_z = top if along_z is None else np.maximum(along_z, top)
+        along_y.append(slab.max(1))
+        along_x.append(slab.max(2))
+    return [along_z, np.concatenate(along_y), np.concatenate(along_x)]
+
+
+def tone(projection: np.ndarray) -> np.ndarray:
+    """Projection -> float32 grey in [0, 1]: the lower quartile black, its 99.7 percentile white, square root.
+
+    The background of a maximum projection is the brightest noise of many voxels, so black lies within it; the
+    square root lifts dim neurites.
+    """
+    values = projection.astype(np.float32)
+    low, high = np.percentile(values, (25, 99.7))
+    if high <= low:
+        low, high = values.min(), max(values.max(), values.min() + 1)
+    return np.sqrt(np.clip((values - low) / (high - low), 0, 1))
+
+
+def pool(projection: np.ndarray, limit: int = PIXELS) -> np.ndarray:
+    """The maximum over blocks, so that no side is longer than `limit`; a thin neurite stays as bright as it is."""
+    steps = [-(-size // limit) for size in projection.shape]
+    for axis, step in enumerate(steps):
+        starts = np.arange(0, projection.shape[axis], step)
+        projection = np.maximum.reduceat(projection, starts, axis=axis)
+    return projection
+
+
+def pieces(tree: Tree, *, step_um: float = 0.5) -> np.ndarray:
+    """(n, 2, 3) um: all edges of a tree, cut into pieces of at most `step_um`."""
+    child = np.flatnonzero(tree.parent >= 0)
+    start, end = tree.xyz[tree.parent[child]], tree.xyz[child]
+    count = np.maximum(np.ceil(np.linalg.norm(end - start, axis=1) / step_um).astype(int), 1)
+    edge = np.repeat(np.arange(len(child)), count)
+    place = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    ends = [start[edge] + (end - start)[edge] * ((place + side) / count[edge])[:, None] for side in (0, 1)]
+    return np.stack(ends, axis=1)
+
+
+def far(segments: np.ndarray, others: np.ndarray, *, tolerance_um: float) -> np.ndarray:
+    """bool (n,): pieces of cable whose middle is farther than the tolerance from the middle of all others."""
+    if not len(segments) or not len(others):
+        return np.ones(len(segments), bool)
+    return cKDTree(others.mean(1)).query(segments.mean(1))[0] > tolerance_um
+
+
+def overview(
+    array,
+    voxel_size: tuple[float, float, float],
+    *,
+    tree: Tree,
+    reference: Tree | None = None,
+    tolerance_um: float = 1.5,
+    title: str = "",
+) -> Figure:
+    """Projections along z, y and x of a (z, y, x) volume at one scale, with trees (um) over them.
+
+    Blue: `tree`; yellow: `reference`. Where there are both, cable farther than `tolerance_um` from the other
+    tree is thick: thick blue is not in the reference, thick yellow was missed. A ring marks each root.
+    """
+    size_um = np.multiply(array.shape, voxel_size)
+    depth, height, width = size_um
+    scale = min((WIDTH - GAP) / (width + depth), (HEIGHT - GAP) / (height + depth))  # inches a um
+    inches = (scale * (width + depth) + GAP, scale * (height + depth) + GAP + TITLE + LEGEND)
+    # A narrow volume still needs room for title and legend.
+    figure = Figure(figsize=(max(inches[0], 6.0), inches[1]), facecolor="black")
+    FigureCanvasAgg(figure)
+    bottom = LEGEND + scale * depth + GAP
+    # The panel, and which of z, y, x runs to the right and down in it.
+    panels = [
+        (_panel(figure, 0, bottom, scale * width, scale * height), 2, 1),
+        (_panel(figure, 0, LEGEND, scale * width, scale * depth), 2, 0),
+        (_panel(figure, scale * width + GAP, bottom, scale * depth, scale * height), 0, 1),
+    ]
+    layers = _layers(tree, reference, tolerance_um)
+    for (panel, right, down), projection in zip(panels, projections(array), strict=True):
+        grey = tone(pool(projection))
+        if down != 1 or right != 2:
+            grey = grey if down == 0 else grey.T  # (z, y) is shown with z to the right
+        _show(panel, grey, size_um[[right, down]], np.asarray(voxel_size)[[right, down]])
+        for segments, style in layers:
+            panel.add_collection(LineCollection(segments[:, :, [2 - right, 2 - down]], **style))
+        roots = tree.xyz[tree.parent < 0][:, [2 - right, 2 - down]]
+        panel.plot(*roots.T, "o", mfc="none", mec=INK, mew=1, ms=7)
+    _legend(figure, scale, width, layers)
+    figure.text(0.1 / figure.get_figwidth(), 1 - 0.5 * TITLE / figure.get_figheight(), title, color=INK, va="center")
+    return figure
+
+
+def scale_bar_um(width_um: float) -> float:
+    """The longest of 1, 2, 5, 10, 20 ... um within a fourth of the width."""
+    longest = width_um / 4
+    power = 10.0 ** np.floor(np.log10(longest))
+    return float(max(step for step in (power, 2 * power, 5 * power) if step <= longest))
+
+
+def _layers(tree: Tree, reference: Tree | None, tolerance_um: float) -> Sequence[tuple[np.ndarray, dict]]:
+    """(segments (n, 2, 3) um, style) from the lowest to the highest; the style's label is for the legend."""
+    predicted = pieces(tree)
+    if reference is None:
+        return [(predicted, {"color": PREDICTION, "linewidth": 1.0, "label": "prediction"})]
+    wanted = pieces(reference)
+    missed = far(wanted, predicted, tolerance_um=tolerance_um)
+    false = far(predicted, wanted, tolerance_um=tolerance_um)
+    return [
+        (wanted[~missed], {"color": REFERENCE, "linewidth": 1.8, "alpha": 0.6, "label": "reference"}),
+        (predicted[~false], {"color": PREDICTION, "linewidth": 0.8, "label": "prediction"}),
+        (wanted[missed], {"color": REFERENCE, "linewidth": 3.5, "label": "missed"}),
+        (predicted[false], {"color": PREDICTION, "linewidth": 3.5, "label": "not in the reference"}),
+    ]
+
+
+def _panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    full_width, full_height = figure.get_size_inches()
+    panel = figure.add_axes(
+        (left / full_width, bottom / full_height, width / full_width, height / full_height)
+    )
+    panel.set_axis_off()
+    return panel
+
+
+def _show(panel: Axes, grey: np.ndarray, size_um: np.ndarray, voxel_um: np.ndarray) -> None:
+    """The centre of voxel 0 lies at 0 um, so the picture begins half a voxel before it."""
+    (left, top), (right, bottom) = -voxel_um / 2, size_um - voxel_um / 2
+    # White is kept for marks: the brightest neurite stays a light grey.
+    panel.imshow(grey, cmap="gray", vmin=0, vmax=1.25, extent=(left, right, bottom, top), aspect="auto")
+    panel.set_xlim(left, right)
+    panel.set_ylim(bottom, top)
+
+
+def _legend(figure: Figure, scale: float, width_um: float, layers) -> None:
+    """A scale bar at the left of the lower strip, the names of the lines at the right."""
+    bar = scale_bar_um(width_um)
+    full_width, full_height = figure.get_size_inches()
+    strip = figure.add_axes((0, 0, 1, LEGEND / full_height))
+    strip.set_xlim(0, full_width)
+    strip.set_ylim(0, LEGEND)
+    strip.set_axis_off()
+    strip.plot([0.1, 0.1 + bar * scale], [0.2, 0.2], color=INK, linewidth=3, solid_capstyle="butt")
+    strip.text(0.1, 0.28, f"{bar:g} µm", color=INK, fontsize=8)
+    handles = [Line2D([], [], **style) for _, style in layers]
+    strip.legend(
+        handles=handles, loc="center right", ncols=len(handles), frameon=False, labelcolor=INK, fontsize=8
+    )

@@ -1,0 +1,70 @@
+"""draw: a picture in which one sees whether a tree follows its image."""
+
+import json
+from pathlib import Path
+
+from pipeline import config, swc, volume
+from pipeline.errors import InputError
+from pipeline.files import whole
+
+
+def run(
+    image: Path,
+    tree: Path,
+    output: Path,
+    *,
+    reference: Path | None = None,
+    unit: str = "um",
+    metrics: Path | None = None,
+    settings: config.Draw = config.Draw(),
+) -> None:
+    """Draw a tree over its image.
+
+    Maximum projections along z, y and x at one scale with a scale bar; the tree in blue, the reference in
+    yellow; cable that has no counterpart within the tolerance is drawn thick.
+
+    Args:
+        image: OME-Zarr made by ingest.
+        tree: SWC in um; its name is that of the sample.
+        output: PNG.
+        reference: SWC of the same neuron.
+        unit: of the reference: voxel | um | nm.
+        metrics: JSON made by evaluate: gives the score in the title and the tolerance.
+    """
+    import matplotlib
+
+    from pipeline import picture
+
+    source = volume.open_volume(image)
+    voxel_size = source.voxel_size
+    score = _read_score(metrics)
+    wanted = reference and swc.read(reference, unit=unit, voxel_size=voxel_size)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user must not change the picture
+        figure = picture.overview(
+            source.array,
+            voxel_size,
+            tree=swc.read(tree, empty=True),
+            reference=wanted,
+            tolerance_um=score.get("tolerance_um", config.Evaluate().tolerance_um),
+            title=caption(tree.stem, score),
+        )
+        with whole(output) as private:
+            # No metadata: same input, same bytes.
+            figure.savefig(private, format="png", dpi=settings.dpi, metadata={"Software": None})
+
+
+def caption(sample: str, score: dict[str, float | None]) -> str:
+    """'OP_7     F1 0.961   precision 0.97   recall 0.95   ESA 0.83 um'; what the score lacks is left out."""
+    words = (("f1", "F1 {:.3f}"), ("precision", "precision {:.3f}"), ("recall", "recall {:.3f}"), ("esa", "ESA {:.2f} µm"))
+    shown = [text.format(score[name]) for name, text in words if score.get(name) is not None]
+    return "     ".join((sample, "   ".join(shown))).rstrip()
+
+
+def _read_score(metrics: Path | None) -> dict[str, float | None]:
+    if metrics is None:
+        return {}
+    try:
+        return json.loads(metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(metrics, f"not readable ({error})", "metrics.json made by evaluate") from error
