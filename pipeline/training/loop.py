@@ -108,7 +108,7 @@ def fit(
     began = time.monotonic()
     for step, (window, target, weight) in enumerate(loader, first):
         for group in optimiser.param_groups:
-            group["lr"] = group["rate"] * rates[step]
+            group["lr"] = group["rate"] * float(rates[step])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logit = model(window.to(device))
         loss = slice_loss(logit, target.to(device), weight.to(device))
