@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from pipeline import config, dataset, swc, volume
 from pipeline.rasterise import mask
 from pipeline.simulation import Camera, Staining, grow, random_scene, random_voxel_size, render
 from pipeline.simulation.demo import demo_neuron
 from pipeline.simulation.render import dye, expose, fluorescence, stain_gain
+from pipeline.stages import simulate
 from pipeline.swc import Tree, um_to_voxel
 
 EXTENT_UM = (90.0, 70.0, 40.0)
@@ -213,3 +215,20 @@ def test_several_trees_may_differ_in_light_and_staining():
     )
     near, far = image[:, :36].sum(dtype=float), image[:, 36:].sum(dtype=float)
     assert near / far == pytest.approx(4, rel=0.05)
+
+
+def test_the_demo_dataset_is_found_read_and_the_same_each_time(tmp_path):
+    settings = config.Simulate(neurons=2, seed=3)
+    for folder in ("once", "again"):
+        simulate.run(tmp_path / folder, settings=settings)
+    once, again = (sorted((tmp_path / folder).iterdir()) for folder in ("once", "again"))
+    assert [path.name for path in once] == [path.name for path in again]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(once, again, strict=True))
+    samples = dataset.discover(tmp_path / "once")
+    assert [sample.name for sample in samples] == ["neuron_1", "neuron_2"]
+    for sample in samples:
+        image, tree = volume.open_image(sample.image), swc.read(sample.reference, unit=sample.reference_unit)
+        assert image.shape == (48, 256, 256)
+        assert image.voxel_size == pytest.approx(sample.voxel_size, rel=1e-6)  # the TIFF says it too
+        root_zyx = um_to_voxel(tree.xyz[0], sample.voxel_size)
+        assert sample.root == pytest.approx(tuple(root_zyx[::-1]), abs=0.01)

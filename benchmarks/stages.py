@@ -1,0 +1,53 @@
+"""Seconds and peak memory of every stage, from the raw image to the SWC and its picture.
+
+python benchmarks/stages.py IMAGE [--voxel-size 1.0,0.33,0.33] [--root x,y,z] [--weights FILE]
+"""
+
+import tempfile
+from pathlib import Path
+
+import cyclopts
+from measure import Usage, run_stage
+
+
+def main(
+    image: Path,
+    *,
+    voxel_size: str = "",
+    root: str = "",
+    weights: Path = Path("pipeline/weights/lm.safetensors"),
+) -> None:
+    """Print a table: stage, seconds, peak MB. image: a file that ingest reads; the other options as there."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = {name: Path(folder) / name for name in MADE}
+        volume, plan, blocks, probability, labels, tree, picture = made.values()
+        size = ["--voxel-size", voxel_size] if voxel_size else []
+        start = ["--root", root] if root else []
+        rows = {
+            "ingest": run_stage("ingest", image, volume, *size),
+            "tile": run_stage("tile", volume, plan),
+            "infer": run_stage("infer", volume, plan, weights, blocks),
+            "stack": run_stage("stack", volume, plan, blocks, probability),
+            "segment": run_stage("segment", probability, labels),
+            "trace": run_stage("trace", labels, probability, volume, tree, *start),
+            "draw": run_stage("draw", volume, tree, picture),
+        }
+    whole = Usage(sum(row.seconds for row in rows.values()), max(row.peak_mb for row in rows.values()))
+    print("stage\tseconds\tpeak MB")
+    for stage, usage in (rows | {"all": whole}).items():
+        print(stage, f"{usage.seconds:.1f}", f"{usage.peak_mb:.0f}", sep="\t")
+
+
+MADE = (
+    "image.zarr",
+    "plan.json",
+    "blocks",
+    "probability.zarr",
+    "labels.zarr",
+    "neuron.swc",
+    "overview.png",
+)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
