@@ -23,11 +23,11 @@ WIDTH, HEIGHT, TITLE, LEGEND, GAP = 9.0, 11.0, 0.45, 0.55, 0.08
 
 def projections(array) -> list[np.ndarray]:
     """Maximum projections of a (z, y, x) volume along z, y and x: (y, x), (z, x), (z, y); read slab by slab."""
-    along_z, along_y, along_x = None, [], []
+    along_z = np.asarray(array[:1])[0]
+    along_y, along_x = [], []
     for z in slabs(array):
         slab = np.asarray(array[z])
-        top = slab.max(0)
-        along_z = top if along_z is None else np.maximum(along_z, top)
+        along_z = np.maximum(along_z, slab.max(0))
         along_y.append(slab.max(1))
         along_x.append(slab.max(2))
     return [along_z, np.concatenate(along_y), np.concatenate(along_x)]
@@ -108,11 +108,15 @@ def overview(
             grey = grey if down == 0 else grey.T  # (z, y) is shown with z to the right
         _show(panel, grey, size_um[[right, down]], np.asarray(voxel_size)[[right, down]])
         for segments, style in layers:
-            panel.add_collection(LineCollection(segments[:, :, [2 - right, 2 - down]], **style))
+            panel.add_collection(LineCollection(list(segments[:, :, [2 - right, 2 - down]]), **style))
         roots = tree.xyz[tree.parent < 0][:, [2 - right, 2 - down]]
         panel.plot(*roots.T, "o", mfc="none", mec=INK, mew=1, ms=7)
+        axes = f"{'zyx'[right]} →   {'zyx'[down]} ↓"
+        panel.text(0.99, 0.99, axes, color=INK, fontsize=7, ha="right", va="top", transform=panel.transAxes)
     _legend(figure, scale, width, layers)
-    figure.text(0.1 / figure.get_figwidth(), 1 - 0.5 * TITLE / figure.get_figheight(), title, color=INK, va="center")
+    figure.text(
+        0.1 / figure.get_figwidth(), 1 - 0.5 * TITLE / figure.get_figheight(), title, color=INK, va="center"
+    )
     return figure
 
 
@@ -132,8 +136,8 @@ def _layers(tree: Tree, reference: Tree | None, tolerance_um: float) -> Sequence
     missed = far(wanted, predicted, tolerance_um=tolerance_um)
     false = far(predicted, wanted, tolerance_um=tolerance_um)
     return [
-        (wanted[~missed], {"color": REFERENCE, "linewidth": 1.8, "alpha": 0.6, "label": "reference"}),
-        (predicted[~false], {"color": PREDICTION, "linewidth": 0.8, "label": "prediction"}),
+        (wanted[~missed], {"color": REFERENCE, "linewidth": 2.2, "alpha": 0.6, "label": "reference"}),
+        (predicted[~false], {"color": PREDICTION, "linewidth": 1.0, "label": "prediction"}),
         (wanted[missed], {"color": REFERENCE, "linewidth": 3.5, "label": "missed"}),
         (predicted[false], {"color": PREDICTION, "linewidth": 3.5, "label": "not in the reference"}),
     ]

@@ -38,7 +38,7 @@ def run(
     source = volume.open_volume(image)
     voxel_size = source.voxel_size
     score = _read_score(metrics)
-    wanted = reference and swc.read(reference, unit=unit, voxel_size=voxel_size)
+    wanted = swc.read(reference, unit=unit, voxel_size=voxel_size) if reference else None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a matplotlibrc of the user must not change the picture
         figure = picture.overview(
@@ -46,7 +46,7 @@ def run(
             voxel_size,
             tree=swc.read(tree, empty=True),
             reference=wanted,
-            tolerance_um=score.get("tolerance_um", config.Evaluate().tolerance_um),
+            tolerance_um=score.get("tolerance_um") or config.Evaluate().tolerance_um,
             title=caption(tree.stem, score),
         )
         with whole(output) as private:
@@ -56,7 +56,12 @@ def run(
 
 def caption(sample: str, score: dict[str, float | None]) -> str:
     """'OP_7     F1 0.961   precision 0.97   recall 0.95   ESA 0.83 um'; what the score lacks is left out."""
-    words = (("f1", "F1 {:.3f}"), ("precision", "precision {:.3f}"), ("recall", "recall {:.3f}"), ("esa", "ESA {:.2f} µm"))
+    words = (
+        ("f1", "F1 {:.3f}"),
+        ("precision", "precision {:.3f}"),
+        ("recall", "recall {:.3f}"),
+        ("esa", "ESA {:.2f} µm"),
+    )
     shown = [text.format(score[name]) for name, text in words if score.get(name) is not None]
     return "     ".join((sample, "   ".join(shown))).rstrip()
 
