@@ -128,6 +128,12 @@ def test_the_psf_is_as_wide_as_stated(axis):
     assert sigma == pytest.approx(psf_um[axis], rel=0.06)
 
 
+def test_a_view_without_neurons_is_background():
+    rng = np.random.default_rng(0)
+    image = render([], shape_zyx=(8, 32, 32), voxel_size=VOXEL_SIZE, rng=rng, camera=Camera(background=20.0))
+    assert image.mean() == pytest.approx(20, rel=0.02)
+
+
 def test_what_lies_outside_is_cut_off_and_a_crop_is_the_whole_seen_through_a_window():
     tree = straight((-20, 12.5, 16), (60, 12.5, 16), radius=0.6)
     light = lit(tree)

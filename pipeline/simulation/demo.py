@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.simulation.grow import grow
+from pipeline.simulation.grow import Style, grow
 from pipeline.simulation.render import Camera, Staining, render
 from pipeline.swc import Tree
 
 SHAPE_ZYX = (48, 256, 256)
 VOXEL_SIZE = (0.8, 0.33, 0.33)  # z, y, x um
-STYLES = ("projection", "multipolar", "projection")
+STYLES: tuple[Style, ...] = ("projection", "multipolar", "projection")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ A neurite is a persistent random walk; an arbour splits its tips between two chi
 until one tip is left, and its radius follows the number of tips that hang on it (Rall's power law).
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -112,40 +113,40 @@ def _fibre(grower: "_Grower", *, tips: int) -> Tree:
     return grower.tree()
 
 
+@dataclass(eq=False)
 class _Grower:
     """Nodes so far, and the ways to add more. Parents always lie before their children."""
 
-    def __init__(self, *, rng, extent, radius_um, section_um, wander, boutons, step_um) -> None:
-        self.rng, self.extent, self.radius_um = rng, extent, radius_um
-        self.section_um, self.wander, self.boutons, self.step_um = section_um, wander, boutons, step_um
-        self.flatness = min(1.0, extent[2] / extent[:2].min())  # stacks are thin: neurites lie in the plane
-        self.count = 0
+    rng: np.random.Generator
+    extent: np.ndarray  # x, y, z um
+    radius_um: tuple[float, float]
+    section_um: float
+    wander: float
+    boutons: float
+    step_um: float
+
+    def __post_init__(self) -> None:
+        self.flatness = min(1.0, self.extent[2] / self.extent[:2].min())  # neurites lie in a stack's plane
         self.xyz: list[np.ndarray] = []
-        self.radius: list[np.ndarray] = []
-        self.parent: list[np.ndarray] = []
-        self.type: list[np.ndarray] = []
-        self.place: dict[int, np.ndarray] = {}  # row -> position and heading
+        self.radius: list[float] = []
+        self.parent: list[int] = []
+        self.type: list[int] = []
 
     def tree(self) -> Tree:
-        return Tree(*(np.concatenate(part) for part in (self.xyz, self.radius, self.parent, self.type)))
+        return Tree(np.array(self.xyz), np.array(self.radius), np.array(self.parent), np.array(self.type))
 
-    def add(self, parent: int, xyz: np.ndarray, radius: np.ndarray, kind: int) -> np.ndarray:
+    def add(self, parent: int, xyz: np.ndarray, radius: np.ndarray, kind: int) -> range:
         """Append a chain of nodes that hangs on row `parent` (-1: a root); its rows."""
-        rows = np.arange(self.count, self.count + len(xyz))
-        before = xyz[:1] if parent < 0 else self.place[parent][None, :3]
-        steps = np.diff(np.concatenate([before, xyz]), axis=0)
-        headings = _unit(steps)
-        for row, point, heading in zip(rows, xyz, headings, strict=True):
-            self.place[int(row)] = np.concatenate([point, heading])
-        self.xyz.append(xyz)
-        self.radius.append(radius)
-        self.parent.append(np.concatenate([[parent], rows[:-1]]).astype(np.int64))
-        self.type.append(np.full(len(xyz), kind, np.int64))
-        self.count += len(xyz)
+        rows = range(len(self.xyz), len(self.xyz) + len(xyz))
+        self.xyz.extend(xyz)
+        self.radius.extend(radius)
+        self.parent.extend([parent, *rows[:-1]])
+        self.type.extend([kind] * len(xyz))
         return rows
 
     def heading(self, row: int) -> np.ndarray:
-        return self.place[int(row)][3:]
+        """Unit vector by which the neurite comes to a node that is no root."""
+        return _unit(self.xyz[row] - self.xyz[self.parent[row]])
 
     def turn(self, heading: np.ndarray, *, degrees: float) -> np.ndarray:
         """`heading` turned by an angle about a random axis; flat stacks keep it near their plane."""
@@ -188,7 +189,7 @@ class _Grower:
     def arbour(self, row: int, heading: np.ndarray, *, tips: int, most: float, kind: int) -> None:
         """Grow a subtree of `tips` ends from `row`; no radius exceeds `most`, none grows outward."""
         rng, (thin, _) = self.rng, self.radius_um
-        start = self.place[int(row)][:3]
+        start = self.xyz[row]
         mean = self.section_um * (1.0 if tips > 1 else 1.3)
         length = mean * rng.gamma(4, 0.25)
         heading = self.inward(start, heading, length)

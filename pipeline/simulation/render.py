@@ -5,10 +5,11 @@ in its amount and its place), blurred by a Gaussian point-spread function, joine
 as photons with Poisson and read noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.signal import lfilter
 from scipy.special import ndtri
@@ -61,7 +62,7 @@ def render(
     voxel_size: tuple[float, float, float],
     rng: np.random.Generator,
     psf_um: tuple[float, float, float] = (0.8, 0.25, 0.25),
-    photons: float | Sequence[float] = 100.0,
+    photons: ArrayLike = 100.0,
     staining: Staining | Sequence[Staining] = Staining(),
     camera: Camera = Camera(),
     blobs: int = 0,
@@ -97,7 +98,7 @@ def fluorescence(
     voxel_size: tuple[float, float, float],
     rng: np.random.Generator,
     psf_um: tuple[float, float, float],
-    photons: float | Sequence[float] = 100.0,
+    photons: ArrayLike = 100.0,
     staining: Staining | Sequence[Staining] = Staining(),
     blobs: int = 0,
     blob_um: tuple[float, float] = (1.0, 6.0),
@@ -108,12 +109,18 @@ def fluorescence(
     volume = np.zeros(np.asarray(shape_zyx) + 2 * pad, np.float32)
     each_photons = np.broadcast_to(np.asarray(photons, float), len(trees))
     each_staining = [staining] * len(trees) if isinstance(staining, Staining) else staining
-    for tree, level, stain in zip(trees, each_photons, each_staining, strict=True):
-        points, um3 = dye(tree, voxel_size, rng=rng, gain=stain_gain(tree, stain, rng=rng))
-        _splat(volume, um_to_voxel(points, voxel_size) + pad, um3 * (level / np.prod(voxel_size)))
-    for points, um3 in _blobs(blobs, blob_um, shape_zyx, voxel_size, rng):
-        level = np.max(each_photons, initial=100.0) * rng.uniform(0.3, 2.0)
-        _splat(volume, um_to_voxel(points, voxel_size) + pad, um3 * (level / np.prod(voxel_size)))
+    bodies = [
+        (dye(tree, voxel_size, rng=rng, gain=stain_gain(tree, stain, rng=rng)), level)
+        for tree, level, stain in zip(trees, each_photons, each_staining, strict=True)
+    ]
+    brightest = np.max(each_photons, initial=100.0)
+    bodies += [
+        (blob, brightest * rng.uniform(0.3, 2.0))
+        for blob in _blobs(blobs, blob_um, shape_zyx, voxel_size, rng=rng)
+    ]
+    points = np.concatenate([np.empty((0, 3)), *(points for (points, _), _ in bodies)])
+    voxels = np.concatenate([np.empty(0), *(um3 * level for (_, um3), level in bodies)]) / np.prod(voxel_size)
+    _splat(volume, um_to_voxel(points, voxel_size) + pad, voxels)
     for axis in range(3):
         # The linear spread has blurred a little already.
         rest = np.sqrt(max(sigma[axis] ** 2 - LINEAR_SPREAD, 0))
@@ -241,7 +248,15 @@ def _ball(
     return points, np.full(count, volume / count)
 
 
-def _blobs(count: int, blob_um, shape_zyx, voxel_size, rng: np.random.Generator):
+def _blobs(
+    count: int,
+    blob_um: tuple[float, float],
+    shape_zyx: Sequence[int],
+    voxel_size: Sequence[float],
+    *,
+    rng: np.random.Generator,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Bright bodies anywhere in the volume: what `_ball` gives for each."""
     extent = (np.asarray(shape_zyx) * voxel_size)[::-1]
     for _ in range(count):
         radii = np.exp(rng.uniform(*np.log(blob_um))) * rng.uniform(0.7, 1.3, 3)
