@@ -1,0 +1,138 @@
+"""Does the table hold every sample, the failed ones with the reason, and does a failed run stay unfinished?"""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import __version__
+from pipeline.errors import InputError
+from pipeline.stages import summarize
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """The results of three finished samples, made a minute ago in the order of the stages."""
+    for name in ("a", "b", "c"):
+        folder = tmp_path / name
+        (folder / "log").mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"f1": 0.95123456, "esa": 0.8, "dsa": None}))
+        for file in (f"{name}.swc", "overview.png", "log/ingest.txt", "log/trace.txt", "log/draw.txt"):
+            (folder / file).write_text("done\n")
+        for age, file in enumerate(
+            ("log/draw.txt", "overview.png", "metrics.json", f"{name}.swc", "log/trace.txt")
+        ):
+            touch(folder / file, age=60 + age)
+        touch(folder / "log/ingest.txt", age=90)
+    return tmp_path
+
+
+def touch(path: Path, *, age: float) -> None:
+    time = path.parent.stat().st_mtime - age
+    os.utime(path, (time, time))
+
+
+def fail(folder: Path, stage: str, text: str, *lost: str) -> None:
+    """What a failed stage leaves: its log, and its outputs deleted."""
+    (folder / "log" / f"{stage}.txt").write_text(text)
+    for name in lost:
+        (folder / name).unlink()
+
+
+def table(results: Path) -> pd.DataFrame:
+    names = results / "samples.json"
+    names.write_text('["c", "a", "b"]')
+    summarize.run(results, names, results / "metrics.tsv", results / "run.json")
+    return pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
+
+
+def test_each_sample_has_a_row_and_each_metric_a_column_in_the_order_given(results):
+    found = table(results)
+    assert list(found.index) == ["c", "a", "b"]
+    assert list(found.columns) == ["status", "reason", "f1", "esa", "dsa"]
+    assert found.loc["a"].tolist() == ["ok", "", 0.951235, 0.8, ""]
+    assert json.loads((results / "run.json").read_text()) == {
+        "version": __version__,
+        "samples": 3,
+        "failed": [],
+    }
+
+
+def test_same_results_same_bytes(results):
+    table(results)
+    first = (results / "metrics.tsv").read_bytes(), (results / "run.json").read_bytes()
+    table(results)
+    assert first == ((results / "metrics.tsv").read_bytes(), (results / "run.json").read_bytes())
+
+
+def test_a_failed_sample_has_the_last_line_of_its_newest_log(results):
+    fail(
+        results / "b",
+        "ingest",
+        "reading\nb.tif: a truncated file; allowed: all of it\n\n",
+        "metrics.json",
+        "b.swc",
+    )
+    (results / "b/log/stack.txt").touch()
+    found = table(results)
+    assert found.loc["b", "reason"] == "ingest: b.tif: a truncated file; allowed: all of it"
+    assert found["status"].tolist() == ["ok", "ok", "failed"]
+    assert found.loc["b", "f1"] == ""
+    assert json.loads((results / "run.json").read_text())["failed"] == ["b"]
+
+
+def test_metrics_of_an_earlier_run_are_not_taken_for_those_of_a_failed_one(results):
+    fail(results / "b", "trace", "Killed", "b.swc")
+    fail(
+        results / "c", "infer", "torch.OutOfMemoryError: no\tmemory"
+    )  # metrics and tree of the last run remain
+    found = table(results)
+    assert found.loc["b", ["status", "reason", "f1"]].tolist() == ["failed", "trace: Killed", ""]
+    assert found.loc["c", ["status", "reason", "f1"]].tolist() == [
+        "failed",
+        "infer: torch.OutOfMemoryError: no memory",
+        "",
+    ]
+
+
+def test_metrics_stay_in_the_table_when_only_the_picture_failed(results):
+    fail(results / "b", "draw", "MemoryError", "overview.png")
+    found = table(results)
+    assert found.loc["b", ["status", "reason"]].tolist() == ["failed", "draw: MemoryError"]
+    assert float(found.loc["b", "f1"]) == 0.951235
+
+
+def test_samples_that_never_began_and_broken_metrics_are_failed_too(results):
+    fail(results / "a", "ingest", "", "metrics.json")
+    (results / "b/metrics.json").write_text("{")
+    for file in (results / "a/log").iterdir():
+        file.unlink()
+    found = table(results)
+    assert found.loc["a", "reason"] == "not finished, and no log says why"
+    assert found.loc["b", "reason"].startswith("metrics.json: ")
+
+
+def test_progress_on_one_line_counts_by_its_end(results):
+    fail(results / "b", "infer", "block 1\rblock 2\rblock 3: out of memory", "metrics.json")
+    assert table(results).loc["b", "reason"] == "infer: block 3: out of memory"
+
+
+def test_after_a_failed_run_the_table_is_there_and_the_run_is_not_called_done(results):
+    table(results)
+    fail(results / "b", "ingest", "b.tif: no such file", "metrics.json")
+    arguments = (results, ["a", "b", "c"], results / "metrics.tsv", results / "run.json")
+    assert summarize.report_failure(*arguments) == ["b: ingest: b.tif: no such file"]
+    assert "b\tfailed\tingest: b.tif: no such file" in (results / "metrics.tsv").read_text()
+    assert not (results / "run.json").exists()
+    summarize.report_failure(*arguments)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", None])
+def test_a_wrong_list_of_samples_is_told(results, content):
+    names = results / "samples.json"
+    if content is not None:
+        names.write_text(content)
+    with pytest.raises(InputError, match=r"samples\.json.*allowed: a JSON list of sample names"):
+        summarize.run(results, names, results / "metrics.tsv", results / "run.json")
