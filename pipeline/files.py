@@ -28,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield private
         if private.is_dir():
-            _rename_directory(private, path)
+            rename_directory(private, path)
         else:
             with open(private, "rb+") as file:
                 os.fsync(file.fileno())
@@ -40,7 +40,8 @@ def whole(path: Path) -> Iterator[Path]:
             private.unlink(missing_ok=True)
 
 
-def _rename_directory(private: Path, path: Path) -> None:
+def rename_directory(private: Path, path: Path) -> None:
+    """Give a finished directory its final name, in place of an older one."""
     if path.is_dir():
         # A directory cannot be replaced in one step: move the old one away first.
         old = path.with_name(f".{path.name}.old.{os.getpid()}.{secrets.token_hex(4)}")

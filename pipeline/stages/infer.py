@@ -1,7 +1,7 @@
 """infer: the probability of neurite in each block of an image."""
 
 import hashlib
-import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from pipeline import blocks, intensity, volume
 from pipeline.blocks import Block, Plan
 from pipeline.config import Infer
 from pipeline.errors import InputError
-from pipeline.files import whole
+from pipeline.files import rename_directory, whole
 
 
 def run(
@@ -60,7 +60,9 @@ def run(
                 with whole(path) as private, open(private, "wb") as file:
                     np.save(file, np.rint(probability * 255).astype(np.uint8))
             progress.add(int(np.prod(np.subtract(block.stop, block.start))))
-    os.replace(work, output)
+    rename_directory(work, output)
+    for left_over in output.parent.glob(f".{output.name}.*"):
+        shutil.rmtree(left_over, ignore_errors=True)  # of a killed run with other settings
 
 
 def _predict(

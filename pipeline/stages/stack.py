@@ -28,19 +28,25 @@ def run(image: Path, plan: Path, blocks: Path, output: Path) -> None:
             attributes=source.attributes,
         )
         parts = [np.load(blocks / f"{index:06d}.npy", mmap_mode="r") for index in range(len(cut.blocks))]
-        depth = array.chunks[0]
-        for first in range(0, cut.shape[0], depth):
-            array[first : first + depth] = slab(cut, parts, first, min(first + depth, cut.shape[0]))
+        # One row of chunks at a time: memory does not grow with the volume, and no chunk has two writers.
+        for z in range(0, cut.shape[0], array.chunks[0]):
+            for y in range(0, cut.shape[1], array.chunks[1]):
+                start, stop = (z, y, 0), (z + array.chunks[0], y + array.chunks[1], cut.shape[2])
+                box = assemble(cut, parts, start, tuple(np.minimum(stop, cut.shape)))
+                array[z : stop[0], y : stop[1]] = box
 
 
-def slab(plan: Plan, parts: list[np.ndarray], first: int, stop: int) -> np.ndarray:
-    """Planes first .. stop - 1 of the volume, from the cores of the blocks (`parts`, in the plan's order)."""
-    planes = np.zeros((stop - first, *plan.shape[1:]), np.uint8)
+def assemble(
+    plan: Plan, parts: list[np.ndarray], start: tuple[int, int, int], stop: tuple[int, int, int]
+) -> np.ndarray:
+    """uint8 box start .. stop - 1 of the volume, from the cores of the blocks (`parts`, in the plan's order)."""
+    box = np.zeros(np.subtract(stop, start), np.uint8)
     for block, part in zip(plan.blocks, parts, strict=True):
-        low, high = max(first, block.start[0]), min(stop, block.stop[0])
-        if low < high:
-            rows, columns = (slice(block.start[axis], block.stop[axis]) for axis in (1, 2))
-            planes[low - first : high - first, rows, columns] = part[
-                low - block.start[0] : high - block.start[0]
-            ]
-    return planes
+        low, high = np.maximum(start, block.start), np.minimum(stop, block.stop)
+        if (low < high).all():
+            box[_slices(low - start, high - start)] = part[_slices(low - block.start, high - block.start)]
+    return box
+
+
+def _slices(start: np.ndarray, stop: np.ndarray) -> tuple[slice, ...]:
+    return tuple(slice(int(first), int(last)) for first, last in zip(start, stop, strict=True))

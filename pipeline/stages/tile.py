@@ -1,6 +1,6 @@
 """tile: which windows of a volume the network must look at, cut into blocks."""
 
-from math import gcd
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,9 @@ import numpy as np
 from pipeline import blocks, volume
 from pipeline.config import Tile
 from pipeline.files import write_text
+
+# Sigma of rounding to whole numbers: all the noise that an image has whose background was cleaned to one value.
+ROUNDING = 1 / math.sqrt(12)
 
 
 def run(image: Path, output: Path, *, settings: Tile = Tile()) -> None:
@@ -19,6 +22,8 @@ def run(image: Path, output: Path, *, settings: Tile = Tile()) -> None:
     """
     source = volume.open_volume(image)
     background, noise = (source.attributes[name] for name in ("background", "noise"))
+    if source.array.dtype.kind in "ui":
+        noise = max(noise, ROUNDING)
     stride = round(settings.window * (1 - settings.overlap))
     signal = windows_with_signal(
         source.array,
@@ -59,7 +64,7 @@ def _plane_signal(plane: np.ndarray, threshold: float, window: int, stride: int)
     lines = padded[:-2] + padded[1:-1] + padded[2:]
     signal = (lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:]) > 9 * threshold
     # Windows overlap: look at the cells that window and stride share once, then gather the cells of each window.
-    cell = gcd(window, stride)
+    cell = math.gcd(window, stride)
     rows, columns = (blocks.grid_starts(size, window, stride) for size in plane.shape)
     extent = (rows[-1] + window, columns[-1] + window)
     signal = np.pad(signal, [(0, total - size) for total, size in zip(extent, signal.shape, strict=True)])
