@@ -18,7 +18,9 @@ def results(tmp_path) -> Path:
     for name in ("a", "b", "c"):
         folder = tmp_path / name
         (folder / "log").mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps({"f1": 0.95123456, "esa": 0.8, "dsa": None}))
+        (folder / "metrics.json").write_text(
+            json.dumps({"f1": 0.95123456, "esa": 0.8, "dsa": None, "dsa_reason": "no"})
+        )
         for file in (f"{name}.swc", "overview.png", "log/ingest.txt", "log/trace.txt", "log/draw.txt"):
             (folder / file).write_text("done\n")
         for age, file in enumerate(

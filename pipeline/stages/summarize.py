@@ -55,6 +55,8 @@ def row(folder: Path) -> dict[str, object]:
     if metrics.exists() and not _is_stale(metrics, folder / "log"):
         try:
             values = json.loads(metrics.read_text(encoding="utf-8"))
+            # Why a metric is undefined stays in the JSON: a column for it would come and go.
+            values = {key: value for key, value in values.items() if not key.endswith("_reason")}
         except ValueError as error:
             return {"sample": name, "status": "failed", "reason": f"metrics.json: {error}"}
     complete = values and (folder / f"{name}.swc").exists() and (folder / "overview.png").exists()
