@@ -21,7 +21,7 @@ COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root
 UNITS = ("um", "voxel", "nm")
 MODALITIES = ("lm",)
 # The longest first: "a.ome.tif" is named "a".
-IMAGE_SUFFIXES = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".lsm")
+IMAGE_SUFFIXES = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif")
 # "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
 LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
 # A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).

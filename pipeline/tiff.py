@@ -15,7 +15,7 @@ from pipeline.volume import Planes, Source, VoxelSize, in_um, sizes
 def open_tiff(path: Path) -> Source:
     """Open one stack of grey planes; volume.open_image says what is refused.
 
-    Voxel sizes come from OME-XML, ImageJ or LSM metadata.
+    Voxel sizes come from OME-XML or ImageJ metadata.
     """
     file = tifffile.TiffFile(path)
     _check_page_chain(path, file)
@@ -115,11 +115,9 @@ def _upright(stack: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
-    """(z, y, x) um from OME-XML, ImageJ or LSM metadata; x and y are columns and rows as stored."""
+    """(z, y, x) um from OME-XML or ImageJ metadata; x and y are columns and rows as stored."""
     if file.is_ome and file.ome_metadata:
         return _ome_voxel_size(file.ome_metadata)
-    if file.lsm_metadata:
-        return in_um([file.lsm_metadata[f"VoxelSize{axis}"] for axis in "ZYX"], ["m"] * 3)
     metadata, tags = file.imagej_metadata or {}, file.pages.first.tags
     per_unit = [tags.valueof(tag, default=(0, 1)) for tag in ("YResolution", "XResolution")]
     if "spacing" not in metadata or any(0 in pair for pair in per_unit):

@@ -46,7 +46,7 @@ def test_every_image_is_a_sample_named_by_its_path(folder):
     ]
 
 
-@pytest.mark.parametrize("name", ["c.tif", "c.TIFF", "c.ome.tif", "c.ome.tiff", "c.lsm"])
+@pytest.mark.parametrize("name", ["c.tif", "c.TIFF", "c.ome.tif", "c.ome.tiff"])
 def test_image_files_are_known_by_their_suffix(folder, name):
     (folder / name).touch()
     (folder / "c.swc").touch()
@@ -82,7 +82,7 @@ def test_results_inside_the_dataset_and_hidden_folders_are_passed_over(folder):
 
 
 def test_two_images_of_one_name_are_told(folder):
-    for name in ("a.tiff", "sub__b.tif", "A.lsm"):
+    for name in ("a.tiff", "sub__b.tif", "A.ome.tif"):
         (folder / name).touch()
     lines = problems(folder)
     assert len(lines) == 3
