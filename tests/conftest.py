@@ -23,12 +23,19 @@ def shared() -> Path:
 def peak_memory():
     """peak_memory("ingest", image, output, ...) runs a stage in a process of its own: its peak memory in bytes."""
 
+    # A child begins with the peak of its parent's memory, so a small process starts the stage.
+    launcher = (
+        "import resource, subprocess, sys; "
+        "status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); "
+        "print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+
     def measure(*arguments) -> int:
-        command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0, command
-        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        command = [sys.executable, "-c", launcher, sys.executable, "-m", "pipeline", *map(str, arguments)]
+        answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        status, peak = map(int, answer.stdout.split())
+        assert status == 0, answer.stderr
+        return peak * (1 if sys.platform == "darwin" else 1024)
 
     return measure
 
