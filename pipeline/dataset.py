@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.config import parse_triple
-from pipeline.errors import InputError, InputErrors
+from pipeline.errors import InputError, CombinedInputError
 
 SHEET = "samples.tsv"
 COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality")
@@ -67,7 +67,7 @@ def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
     of the same stem beside it is its reference, in um. Hidden files, labels beside their image, and what lies
     in `results` are passed over.
 
-    Raises InputErrors with one line for each mistake in the sheet, the names and the paths.
+    Raises CombinedInputError with one line for each mistake in the sheet, the names and the paths.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,7 +83,7 @@ def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
     problems = [problem for entry in found for problem in entry.problems]
     problems += _duplicates(found)
     if problems:
-        raise InputErrors(problems)
+        raise CombinedInputError(problems)
     return [entry.sample for entry in found if entry.sample]
 
 
@@ -160,7 +160,7 @@ def _read_sheet(sheet: Path) -> Iterator[_Entry]:
     (_, header), *rows = rows
     problems = list(_header_problems(sheet, header))
     if problems:
-        raise InputErrors(problems)
+        raise CombinedInputError(problems)
     if not rows:
         raise InputError(sheet, "a header and no sample", "one line a sample below the header")
     for number, row in rows:

@@ -16,7 +16,7 @@ class InputError(Exception):
         return type(self), (self.where, self.found, self.allowed)
 
 
-class InputErrors(InputError):
+class CombinedInputError(InputError):
     """Several mistakes, found together and told one a line."""
 
     def __init__(self, problems: list[InputError]) -> None:
