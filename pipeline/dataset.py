@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.config import parse_triple
-from pipeline.errors import InputError, CombinedInputError
+from pipeline.errors import CombinedInputError, InputError
 
 SHEET = "samples.tsv"
 COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality")
