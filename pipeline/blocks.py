@@ -60,12 +60,15 @@ def blending_sum(size: int, window: int, stride: int) -> np.ndarray:
 
 
 def core_boxes(
-    shape: tuple[int, int, int], *, plane: int, voxels: int
+    shape: tuple[int, int, int], *, plane: int, voxels: int, halo: int = 0
 ) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-    """Cut a volume into (start, stop) boxes of at most about `voxels`, in z first; edges in plane at most `plane`."""
+    """Cut a volume into (start, stop) boxes, in z first; edges in plane at most `plane`.
+
+    voxels: what a box may hold together with the `halo` slices that are read beside it (one slice at least).
+    """
     rows, columns = (_even_cut(size, plane) for size in shape[1:])
     area = max(b - a for a, b in rows) * max(b - a for a, b in columns)
-    slabs = _even_cut(shape[0], max(1, voxels // area))
+    slabs = _even_cut(shape[0], max(1, voxels // area - halo))
     return [((z0, y0, x0), (z1, y1, x1)) for z0, z1 in slabs for y0, y1 in rows for x0, x1 in columns]
 
 
@@ -87,7 +90,7 @@ def make_plan(
 ) -> Plan:
     """Cut a volume into blocks. signal: bool (z, rows, columns), which windows of the grid need the network."""
     blocks = []
-    for start, stop in core_boxes(shape, plane=plane, voxels=voxels):
+    for start, stop in core_boxes(shape, plane=plane, voxels=voxels, halo=depth - 1):
         rows = windows_over(start[1], stop[1], shape[1], window, stride)
         columns = windows_over(start[2], stop[2], shape[2], window, stride)
         found = np.argwhere(signal[start[0] : stop[0]][:, rows][:, :, columns])

@@ -64,11 +64,9 @@ class Tile(Settings):
     overlap: float = Field(
         0.25, ge=0, le=0.75, description="Overlap of neighbouring windows, a fraction of a side."
     )
-    block_voxels: int = Field(
-        4_000_000, ge=65_536, description="Voxels of a block: what infer holds in memory."
-    )
+    block_voxels: int = Field(6_000_000, ge=65_536, description="Voxels that infer holds in memory at once.")
     block_edge: int = Field(
-        2048, ge=128, description="Longest edge (pixels) of a block: larger planes are cut."
+        1024, ge=128, description="Longest edge (pixels) of a block: larger planes are cut."
     )
     signal_noise: float = Field(
         6.0,
@@ -99,16 +97,16 @@ class Trace(Settings):
     """Labels to one rooted tree."""
 
     scale: float = Field(
-        1.5, gt=0, description="TEASAR: a line covers what lies within scale x radius + const_um of it."
+        1.0, gt=0, description="TEASAR: a line covers what lies within scale x radius + const_um of it."
     )
-    const_um: float = Field(2.0, ge=0, description="TEASAR: see scale (um). Lower: more tips, more spurs.")
+    const_um: float = Field(1.5, ge=0, description="TEASAR: see scale (um). Lower: more tips, more spurs.")
     soma_um: float = Field(
         5.0,
         gt=0,
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )
     gap_um: float = Field(
-        6.0, ge=0, description="Longest gap (um) between two pieces that is bridged, less where it bends."
+        5.0, ge=0, description="Longest gap (um) between two tips in line that is bridged; 2/3 of it to the side of another piece."
     )
     root_um: float = Field(
         3.0,
@@ -122,17 +120,17 @@ class Trace(Settings):
         description="Probability at which a stretch of neurite counts neither for nor against its branch.",
     )
     spur_um: float = Field(
-        2.0, ge=0, description="Branches that gain less than spur_um + spur_radii x radius are cut (um)."
+        0.0, ge=0, description="Branches that gain less than spur_um + spur_radii x radius are cut (um)."
     )
     spur_radii: float = Field(
-        1.0, ge=0, description="See spur_um (multiples of the radius at the branch point)."
+        0.5, ge=0, description="See spur_um (multiples of the radius at the branch point)."
     )
     cover_radii: float = Field(
-        1.0,
+        0.75,
         ge=0,
         description="Lines within this many radii of a stronger one run inside its neurite and are cut.",
     )
-    smooth_um: float = Field(1.0, ge=0, description="Length (um) over which lines and radii are smoothed.")
+    smooth_um: float = Field(0.7, ge=0, description="Length (um) over which lines and radii are smoothed.")
     step_um: float = Field(1.0, gt=0, description="Distance (um) between nodes.")
 
 
