@@ -52,6 +52,7 @@ def run(
         with whole(output) as private:
             # No metadata: same input, same bytes.
             figure.savefig(private, format="png", dpi=settings.dpi, metadata={"Software": None})
+    print(f"{output}: {tree.stem} over {volume.sizes(source.array.shape)} voxels (z,y,x)")
 
 
 def caption(sample: str, score: dict[str, float | None]) -> str:
