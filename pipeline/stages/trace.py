@@ -51,6 +51,6 @@ def run(
     }
     swc.write(output, tree, header=header)
     if len(tree):
-        print(f"{output}: {len(tree)} nodes, {tracing.graph.edge_length(tree).sum():.1f} um")
+        print(f"{output}: {len(tree)} nodes, {swc.cable_length(tree):.1f} um")
     else:
         print(f"{output}: nothing to trace: the labels are empty")

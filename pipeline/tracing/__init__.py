@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import bridge, prune, radius, root, skeleton
 from pipeline.tracing.sampling import sample
@@ -28,7 +29,7 @@ def trace(
     smooth_um: float,
     step_um: float,
 ) -> Tree:
-    """One neuron as one rooted tree in um, without nodes where there is no foreground.
+    """One neuron as one rooted tree in um, root first, parents before children; no node where there is no foreground.
 
     labels: unsigned integer (z, y, x), 0 = background; each connected part gives one piece. probability: uint8
     (z, y, x), 0..255 = 0..1. voxel_size: z,y,x um. root_zyx: voxels; the tree that starts there, else the
@@ -52,4 +53,5 @@ def trace(
     tree = Tree(radius.smooth(tree, tree.xyz, smooth_um), tree.radius, tree.parent, tree.type)
     tree = radius.resample(tree, step_um)
     tree = radius.centred(tree, probability, voxel_size, rounds=ROUNDS, smooth_um=smooth_um)
-    return radius.measured(tree, probability, voxel_size, smooth_um=smooth_um)
+    tree = radius.measured(tree, probability, voxel_size, smooth_um=smooth_um)
+    return swc.sorted_tree(tree)

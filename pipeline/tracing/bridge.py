@@ -5,6 +5,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import cKDTree
 
+from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph
 from pipeline.tracing.sampling import sample
@@ -22,11 +23,12 @@ def join(
 ) -> Tree:
     """Join pieces whose tips lie near other pieces; returns the larger forest, links included.
 
-    A link is a straight line from a tip to a node of another piece. It costs 1 - probability (at least 0.05) a um,
-    twice as much when it leaves its tip sideways, three times when it turns back (the same at its other end when
-    that is a tip too; the mean of both counts). Links that cost up to `gap_um` and are no longer than twice that
-    are candidates, so a straight gap without any signal is bridged up to that length, a dim stretch further. A
-    minimum-cost forest over the pieces picks those that stay: two pieces never get two links.
+    A link is a straight line from a tip to a node of another piece. It costs 1 - probability (at least 0.05) a um
+    times 2 - (c1 + c2) / 2, where c is the cosine between the link and the outward direction of the tip at each
+    end, 0 at an end that is no tip: once between tips that face each other, 1.5 times straight on to the side of
+    another piece, 3 times back to back. Links that cost up to `gap_um` and are no longer than twice that are
+    candidates, so a straight gap without any signal is bridged up to that length, a dim one further. A minimum-cost
+    forest over the pieces picks those that stay: two pieces never get two links.
 
     probability: uint8 (z, y, x), 0..255 = 0..1.
     """
@@ -38,7 +40,8 @@ def join(
     pair = np.sort(np.stack([piece[tip], piece[node]], 1), axis=1)
     # The cheapest link of each pair of pieces, then the cheapest pairs.
     order = np.lexsort((node, tip, cost))
-    order = order[cost[order] <= gap_um]
+    own = np.bincount(piece, weights=swc.edge_lengths(forest))
+    order = order[cost[order] <= np.minimum(gap_um, own[pair[order]].min(1))]
     pairs, first = np.unique(pair[order], axis=0, return_index=True)
     best = order[first]
     if not len(best):
@@ -74,9 +77,7 @@ def _costs(forest, tip, node, probability, voxel_size) -> np.ndarray:
     heading = _headings(forest)
     ahead = np.einsum("kj,kj->k", line, heading[tip]) / length
     behind = -np.einsum("kj,kj->k", line, heading[node]) / length
-    is_tip = heading[node].any(1)
-    turn = 2 - np.where(is_tip, (ahead + behind) / 2, ahead)
-    return length * np.maximum(1 - seen, CERTAIN).mean(1) * turn
+    return length * np.maximum(1 - seen, CERTAIN).mean(1) * (2 - (ahead + behind) / 2)
 
 
 def _headings(forest: Tree) -> np.ndarray:

@@ -60,20 +60,6 @@ def depth(tree: Tree) -> np.ndarray:
     return steps
 
 
-def edge_length(tree: Tree) -> np.ndarray:
-    """(n,) um from each node to its parent, 0 at roots."""
-    length = np.linalg.norm(tree.xyz - tree.xyz[tree.parent], axis=1)
-    return np.where(tree.parent >= 0, length, 0.0)
-
-
-def subset(tree: Tree, keep: np.ndarray) -> Tree:
-    """The nodes where `keep` (bool (n,)); one whose parent goes becomes a root."""
-    new = np.cumsum(keep) - 1
-    parent = tree.parent[keep]
-    parent = np.where((parent >= 0) & keep[parent], new[parent], -1)
-    return Tree(tree.xyz[keep], tree.radius[keep], parent, tree.type[keep])
-
-
 def sections(tree: Tree) -> list[np.ndarray]:
     """Unbranched stretches as rows from a root, branch point or tip down to the next, both included."""
     children = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))

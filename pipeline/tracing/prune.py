@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph
 
@@ -25,11 +26,11 @@ def prune(
     it stays when its gain is at least spur_um + spur_radii * the radius where it leaves. The root path always stays.
     A path that first runs beside the one it leaves is cut loose there and joined where it departs.
     """
-    gain = graph.edge_length(tree) * _edge_value(tree, probability, doubt)
+    gain = swc.edge_lengths(tree) * _edge_value(tree, probability, doubt)
     parent = tree.parent.copy()
     kept = np.zeros(len(tree), bool)
-    for number, path in enumerate(_paths(tree, gain)):
-        if number == 0:
+    for path in _paths(tree, gain):
+        if parent[path[0]] < 0:
             kept[path[: 1 + np.cumsum(gain[path]).argmax()]] = True
             continue
         start = parent[path[0]]
@@ -46,7 +47,7 @@ def prune(
         if first:
             parent[path[first]] = taken[nearest[first]]
         kept[path[first:end]] = True
-    return graph.subset(Tree(tree.xyz, tree.radius, parent, tree.type), kept)
+    return swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), np.flatnonzero(kept))
 
 
 def _edge_value(tree: Tree, probability: np.ndarray, doubt: float) -> np.ndarray:

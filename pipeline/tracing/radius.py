@@ -4,14 +4,13 @@ import numpy as np
 from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
 
+from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph
 from pipeline.tracing.sampling import sample
 
-# Sampling of a cross-section: points a side of the square, its half edge in radii.
-GRID, REACH = 11, 2.0
-# Directions in which a radius is measured.
-RAYS = 16
+# Rays in a cross-section, and how far they look, in radii.
+RAYS, REACH = 16, 3.0
 
 
 def resample(tree: Tree, step_um: float) -> Tree:
@@ -43,7 +42,7 @@ def smooth(tree: Tree, values: np.ndarray, length_um: float) -> np.ndarray:
     if len(tree) < 3 or not length_um:
         return values
     child, parent = graph.edges(tree).T
-    step = np.maximum(graph.edge_length(tree)[child], 1e-3)
+    step = np.maximum(swc.edge_lengths(tree)[child], 1e-3)
     weight = (length_um / step) ** 2
     nodes = len(tree)
     rows, columns = np.concatenate([child, parent]), np.concatenate([parent, child])
@@ -51,30 +50,68 @@ def smooth(tree: Tree, values: np.ndarray, length_um: float) -> np.ndarray:
     loose = (graph.degree(tree) > 1).astype(float)
     pull = pull.multiply(loose[:, None]).tocsr()
     total = np.asarray(pull.sum(1)).ravel()
-    system = (eye_array(nodes) + coo_array((total, (np.arange(nodes),) * 2), shape=(nodes, nodes)) - pull).tocsc()
+    system = (
+        eye_array(nodes) + coo_array((total, (np.arange(nodes),) * 2), shape=(nodes, nodes)) - pull
+    ).tocsc()
     return splu(system).solve(np.ascontiguousarray(values, float))
 
 
 def centred(
-    tree: Tree, weight: np.ndarray, voxel_size: tuple[float, float, float], *, rounds: int, smooth_um: float
+    tree: Tree,
+    probability: np.ndarray,
+    voxel_size: tuple[float, float, float],
+    *,
+    rounds: int,
+    smooth_um: float,
 ) -> Tree:
-    """Move each node to the weighted centroid of its cross-section, `rounds` times, smoothed in between.
+    """Move each node to the middle of its cross-section, `rounds` times, smoothed in between.
 
-    weight: (z, y, x), any real type >= 0. A cross-section is the disc of two radii (at least two voxels in plane)
-    around the node, across the tree's direction there.
+    probability: uint8 (z, y, x). The middle is the mean of the midpoints of RAYS / 2 chords through the node; chords
+    that do not end within reach (they look into a branch) do not count. Other than a centroid this
+    sees the neurite it is in and no neighbour, and it is right for the long cross-sections of blurred axes too.
     """
     for _ in range(rounds):
-        across = _across(tree)
-        reach = np.maximum(REACH * tree.radius, 2 * min(voxel_size))
-        side = np.linspace(-1, 1, GRID)
-        disc = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
-        disc = disc[(disc**2).sum(1) <= 1]
-        shift = reach[:, None, None] * np.einsum("di,nij->ndj", disc, across)
-        mass = sample(weight, tree.xyz[:, None] + shift, voxel_size)
-        total = mass.sum(1)
-        centre = np.einsum("nd,ndj->nj", mass, shift) / np.maximum(total, 1e-6)[:, None]
-        tree = Tree(smooth(tree, tree.xyz + centre, smooth_um), tree.radius, tree.parent, tree.type)
+        way, length, closed = _rays(tree, probability, voxel_size)
+        end = way * length[..., None]
+        half = RAYS // 2
+        middle = (end[:, :half] + end[:, half:]) / 2
+        counts = (closed[:, :half] & closed[:, half:])[..., None]
+        shift = (middle * counts).sum(1) / np.maximum(counts.sum(1), 1)
+        tree = Tree(tree.xyz + smooth(tree, shift, smooth_um), tree.radius, tree.parent, tree.type)
     return tree
+
+
+def measured(
+    tree: Tree, probability: np.ndarray, voxel_size: tuple[float, float, float], *, smooth_um: float
+) -> Tree:
+    """Radii: the median length of the rays across each node, no less than half a voxel in plane, smoothed.
+
+    The median overlooks a branch that leaves to one side, and the axial blur.
+    """
+    _, length, _ = _rays(tree, probability, voxel_size)
+    radius = np.maximum(np.median(length, axis=1), min(voxel_size) / 2)
+    return Tree(tree.xyz, smooth(tree, radius, smooth_um), tree.parent, tree.type)
+
+
+def _rays(tree: Tree, probability: np.ndarray, voxel_size: tuple[float, float, float]):
+    """From each node across its direction: unit vectors (n, RAYS, 3), lengths (n, RAYS) um, ended (n, RAYS) bool.
+
+    A ray ends where the probability falls below half of that at the node, linear between samples half a voxel
+    apart; it is cut at three radii and two voxels. Ray i + RAYS / 2 is opposite to ray i.
+    Rodriguez et al. 2006 (Rayburst sampling), doi:10.1038/nprot.2006.313.
+    """
+    angle = np.arange(RAYS) * 2 * np.pi / RAYS
+    way = np.einsum("rd,ndj->nrj", np.stack([np.cos(angle), np.sin(angle)], 1), _across(tree))
+    step = min(voxel_size) / 2
+    reach = REACH * tree.radius + 2 * max(voxel_size)
+    steps = np.arange(2 + int(reach.max() / step)) * step
+    value = sample(probability, tree.xyz[:, None, None] + steps[:, None] * way[:, :, None], voxel_size)
+    edge = value[:, :, :1] / 2
+    inside = np.logical_and.accumulate((value >= edge) & (steps <= reach[:, None, None]), axis=2)
+    last = np.minimum(inside.sum(2), len(steps) - 1) - 1
+    here, beyond = (np.take_along_axis(value, at[..., None], 2)[..., 0] for at in (last, last + 1))
+    part = np.clip((here - edge[..., 0]) / np.maximum(here - beyond, 1e-3), 0, 1)
+    return way, (last + part) * step, beyond < edge[..., 0]
 
 
 def _across(tree: Tree) -> np.ndarray:
@@ -90,28 +127,3 @@ def _across(tree: Tree) -> np.ndarray:
     first = np.cross(along, other)
     first /= np.maximum(np.linalg.norm(first, axis=1), 1e-9)[:, None]
     return np.stack([first, np.cross(along, first)], 1)
-
-
-def measured(
-    tree: Tree, probability: np.ndarray, voxel_size: tuple[float, float, float], *, smooth_um: float
-) -> Tree:
-    """Radii from rays: the median way from a node, across its direction, to where the probability falls below 1/2.
-
-    probability: uint8 (z, y, x). Linear between samples, so finer than a voxel; the median of RAYS directions
-    overlooks a branch that leaves to one side and the axial blur. No radius is below half a voxel in plane.
-    Smoothed along the tree. Rodriguez et al. 2006 (Rayburst sampling), doi:10.1038/nprot.2006.313.
-    """
-    half = min(voxel_size) / 2
-    angle = np.arange(RAYS) * 2 * np.pi / RAYS
-    rays = np.einsum("rd,ndj->nrj", np.stack([np.cos(angle), np.sin(angle)], 1), _across(tree))
-    reach = 3 * tree.radius + 2 * max(voxel_size)
-    steps = np.arange(1 + int(np.ceil(reach.max() / half))) * half
-    points = tree.xyz[:, None, None] + steps[:, None] * rays[:, :, None]
-    value = sample(probability, points, voxel_size) / 255
-    inside = np.logical_and.accumulate(value >= 0.5, axis=2)
-    last = np.maximum(inside.sum(2) - 1, 0)
-    beyond = np.minimum(last + 1, len(steps) - 1)
-    here, next_ = (np.take_along_axis(value, at[..., None], 2)[..., 0] for at in (last, beyond))
-    part = np.clip((here - 0.5) / np.maximum(here - next_, 1e-6), 0, 1)
-    radius = np.maximum(np.median((last + part) * half, axis=1), half)
-    return Tree(tree.xyz, smooth(tree, radius, smooth_um), tree.parent, tree.type)

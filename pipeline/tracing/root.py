@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline import swc
 from pipeline.swc import Tree, voxel_to_um
 from pipeline.tracing import graph
 
@@ -23,7 +24,7 @@ def choose(
     if not len(forest):
         return forest
     piece = graph.pieces(forest)
-    length = np.bincount(piece, weights=graph.edge_length(forest))
+    length = np.bincount(piece, weights=swc.edge_lengths(forest))
     if root_zyx is None:
         mine = piece == length.argmax()
         tip = mine & (graph.degree(forest) <= 1)
@@ -36,4 +37,4 @@ def choose(
         mine = piece == np.where(nearest <= nearest.min() + root_um, length, -1).argmax()
         root = np.where(mine, away, np.inf).argmin()
     hung = graph.rooted(forest.xyz, forest.radius, graph.edges(forest), root=int(root))
-    return graph.subset(hung, mine)
+    return swc.take(hung, np.flatnonzero(mine))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline import swc
 from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
 
@@ -49,7 +50,9 @@ def forest(
     return graph.rooted(
         np.concatenate([part.vertices for part in parts]).astype(float),
         np.concatenate([part.radii for part in parts]).astype(float),
-        np.concatenate([part.edges.astype(np.int64) + start for part, start in zip(parts, before, strict=False)]),
+        np.concatenate(
+            [part.edges.astype(np.int64) + start for part, start in zip(parts, before, strict=False)]
+        ),
     )
 
 
@@ -68,10 +71,11 @@ def shortened(forest: Tree, shape_zyx: tuple[int, int, int], voxel_size: tuple[f
         for way in (section, section[::-1]):
             if free[way[-1]]:
                 away = np.linalg.norm(forest.xyz[way] - forest.xyz[way[-1]], axis=1)
-                far = np.logical_and.accumulate(away >= forest.radius[way])
-                # The radius runs to the centre of a background voxel, up to a voxel too far: one small step back.
+                # In the round end away and radius grow alike: the half voxel decides. The radius runs to the centre
+                # of a background voxel, up to a voxel too far: one small step back.
+                far = np.logical_and.accumulate(away > forest.radius[way] + min(voxel_size) / 2)
                 step = np.linalg.norm(np.diff(forest.xyz[way], axis=0), axis=1)
                 keep[way[1:]] &= far[1:] | (far[:-1] & (step < 2 * min(voxel_size)))
         if free[section[0]] and free[section[-1]] and not keep[section].any():
             keep[section[forest.radius[section].argmax()]] = True
-    return graph.subset(forest, keep)
+    return swc.take(forest, np.flatnonzero(keep))
