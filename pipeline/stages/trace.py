@@ -35,6 +35,9 @@ def run(
         raise InputError(labels, f"shapes {found} of labels, probability and image", "three equal shapes")
     voxel_size = source.voxel_size
     root_xyz = config.parse_triple("--root", root, positive=False)
+    shape_xyz = source.array.shape[::-1]
+    if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):
+        raise InputError("--root", root, f"x,y,z in voxels within the image of {shape_xyz}")
     tree = tracing.trace(
         foreground.array[:],
         certain.array[:],
