@@ -143,6 +143,7 @@ def test_a_soma_with_four_arms_is_the_root_of_four_branches():
     assert np.linalg.norm(tree.xyz[0] - centre) < 1.5
     assert len(tips(tree)) == 4
     assert tree.radius[0] == pytest.approx(6.0, abs=1.0)
+    assert tree.type.tolist() == [1] + [0] * (len(tree) - 1)
 
 
 def test_nothing_gives_a_tree_without_nodes():

@@ -38,7 +38,7 @@ def trace(
     forest = skeleton.forest(labels, voxel_size, scale=scale, const_um=const_um, soma_um=soma_um)
     forest = skeleton.shortened(forest, labels.shape, voxel_size)
     forest = bridge.join(forest, probability, voxel_size, gap_um=gap_um)
-    tree = root.choose(forest, voxel_size, root_zyx=root_zyx, root_um=root_um, soma_um=soma_um)
+    tree = root.choose(forest, labels.shape, voxel_size, root_zyx=root_zyx, root_um=root_um, soma_um=soma_um)
     if not len(tree):
         return tree
     tree = prune.prune(
@@ -54,4 +54,5 @@ def trace(
     tree = radius.resample(tree, step_um)
     tree = radius.centred(tree, probability, voxel_size, rounds=ROUNDS, smooth_um=smooth_um)
     tree = radius.measured(tree, probability, voxel_size, smooth_um=smooth_um)
-    return swc.sorted_tree(tree)
+    soma = (tree.parent < 0) & (tree.radius >= soma_um)
+    return swc.sorted_tree(Tree(tree.xyz, tree.radius, tree.parent, np.where(soma, swc.SOMA, tree.type)))

@@ -5,7 +5,7 @@ from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
 
 from pipeline import swc
-from pipeline.swc import Tree
+from pipeline.swc import Tree, voxel_to_um
 from pipeline.tracing import graph
 from pipeline.tracing.sampling import sample
 
@@ -70,6 +70,7 @@ def centred(
     that do not end within reach (they look into a branch) do not count. Other than a centroid this
     sees the neurite it is in and no neighbour, and it is right for the long cross-sections of blurred axes too.
     """
+    last = voxel_to_um(np.array(probability.shape) - 1, voxel_size)
     for _ in range(rounds):
         way, length, closed = _rays(tree, probability, voxel_size)
         end = way * length[..., None]
@@ -77,7 +78,9 @@ def centred(
         middle = (end[:, :half] + end[:, half:]) / 2
         counts = (closed[:, :half] & closed[:, half:])[..., None]
         shift = (middle * counts).sum(1) / np.maximum(counts.sum(1), 1)
-        tree = Tree(tree.xyz + smooth(tree, shift, smooth_um), tree.radius, tree.parent, tree.type)
+        # Beyond the border the outermost voxels repeat: no line leaves the volume for them.
+        xyz = np.clip(tree.xyz + smooth(tree, shift, smooth_um), 0, last)
+        tree = Tree(xyz, tree.radius, tree.parent, tree.type)
     return tree
 
 

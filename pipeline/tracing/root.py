@@ -4,11 +4,12 @@ import numpy as np
 
 from pipeline import swc
 from pipeline.swc import Tree, voxel_to_um
-from pipeline.tracing import graph
+from pipeline.tracing import graph, skeleton
 
 
 def choose(
     forest: Tree,
+    shape_zyx: tuple[int, int, int],
     voxel_size: tuple[float, float, float],
     *,
     root_zyx: tuple[float, float, float] | None,
@@ -19,7 +20,8 @@ def choose(
 
     With root_zyx (voxels): of the trees that come within `root_um` of being nearest to it, the longest, from
     its node nearest to the point. Without: the longest tree, from its thickest node when that is a soma (radius
-    >= soma_um), else from its thickest tip.
+    >= soma_um), else from its thickest tip at the border of the volume (an axon that comes in), else from its
+    thickest tip.
     """
     if not len(forest):
         return forest
@@ -27,9 +29,11 @@ def choose(
     length = np.bincount(piece, weights=swc.edge_lengths(forest))
     if root_zyx is None:
         mine = piece == length.argmax()
-        tip = mine & (graph.degree(forest) <= 1)
-        soma = np.where(mine, forest.radius, -1).argmax()
-        root = soma if forest.radius[soma] >= soma_um else np.where(tip, forest.radius, -1).argmax()
+        tips = mine & (graph.degree(forest) <= 1)
+        cut = tips & skeleton.at_border(forest, shape_zyx, voxel_size)
+        soma = mine & (forest.radius >= soma_um)
+        starts = next(nodes for nodes in (soma, cut, tips) if nodes.any())
+        root = np.where(starts, forest.radius, -1).argmax()
     else:
         away = np.linalg.norm(forest.xyz - voxel_to_um(np.array(root_zyx), voxel_size), axis=1)
         nearest = np.full(len(length), np.inf)

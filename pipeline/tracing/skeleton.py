@@ -63,9 +63,7 @@ def shortened(forest: Tree, shape_zyx: tuple[int, int, int], voxel_size: tuple[f
     foot at a branch point, or its thickest node when both ends are tips. Tips in the outermost voxels of the
     volume stay: there the neurite goes on.
     """
-    place = um_to_voxel(forest.xyz, voxel_size)
-    inside = ((place > 0.5) & (place < np.array(shape_zyx) - 1.5)).all(1)
-    free = (graph.degree(forest) == 1) & inside
+    free = (graph.degree(forest) == 1) & ~at_border(forest, shape_zyx, voxel_size)
     keep = np.ones(len(forest), bool)
     for section in graph.sections(forest):
         for way in (section, section[::-1]):
@@ -79,3 +77,11 @@ def shortened(forest: Tree, shape_zyx: tuple[int, int, int], voxel_size: tuple[f
         if free[section[0]] and free[section[-1]] and not keep[section].any():
             keep[section[forest.radius[section].argmax()]] = True
     return swc.take(forest, np.flatnonzero(keep))
+
+
+def at_border(
+    tree: Tree, shape_zyx: tuple[int, int, int], voxel_size: tuple[float, float, float]
+) -> np.ndarray:
+    """bool (n,): nodes in the outermost voxels of the volume, where a neurite is cut rather than ends."""
+    place = um_to_voxel(tree.xyz, voxel_size)
+    return ((place < 0.5) | (place > np.array(shape_zyx) - 1.5)).any(1)
