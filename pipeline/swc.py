@@ -32,6 +32,9 @@ class Tree:
         return len(self.parent)
 
 
+EMPTY = Tree(np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 def voxel_to_um(points_zyx: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:
     """(n, 3) voxel indices z,y,x -> (n, 3) um x,y,z. voxel_size: z,y,x um. Index i is the centre of voxel i."""
     return (np.asarray(points_zyx, float) * voxel_size)[..., ::-1]
@@ -68,7 +71,7 @@ def read(
         rows = _lenient_rows(path, text)
     if not len(rows):
         if empty:
-            return Tree(np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+            return EMPTY
         raise InputError(path, "no rows", "at least one node (id type x y z radius parent)")
     bad = np.flatnonzero(~np.isfinite(rows).all(1) | (np.mod(rows[:, [0, 1, 6]], 1) != 0).any(1))
     if len(bad):
