@@ -119,11 +119,11 @@ class Trace(Settings):
         lt=1,
         description="Probability at which a stretch of neurite counts neither for nor against its branch.",
     )
-    spur_um: float = Field(
-        0.0, ge=0, description="Branches that gain less than spur_um + spur_radii x radius are cut (um)."
-    )
-    spur_radii: float = Field(
-        0.5, ge=0, description="See spur_um (multiples of the radius at the branch point)."
+    spur_um: float = Field(0.0, ge=0, description="Branches must gain more than this length (um).")
+    spur_walls: float = Field(
+        0.75,
+        ge=0,
+        description="Branches must reach beyond this many times the distance to the wall of what they leave.",
     )
     cover_radii: float = Field(
         0.75,
@@ -139,6 +139,12 @@ class Evaluate(Settings):
 
     tolerance_um: float = Field(
         1.5, gt=0, description="Cable this near (um) to the other tree's counts as found."
+    )
+    node_radius_um: float = Field(
+        3.0, gt=0, description="Branch points and tips this near (um) to each other may be pairs."
+    )
+    esa_threshold: float = Field(
+        2.0, gt=0, description="DSA and PDS count samples at this distance or farther (unit of esa_unit)."
     )
 
 

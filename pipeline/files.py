@@ -65,6 +65,21 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
 
 
+def format_table(rows: list[dict[str, object]]) -> str:
+    """Rows as tab-separated text; columns in the order in which they first appear, empty where a value lacks."""
+    columns = list(dict.fromkeys(key for entry in rows for key in entry))
+    lines = [columns, *([_cell(entry.get(column)) for column in columns] for entry in rows)]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return " ".join(str(value).split())
+
+
 def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}

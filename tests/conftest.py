@@ -49,3 +49,23 @@ def tiny_network():
 
     torch.manual_seed(0)
     return SliceSegmenter(Architecture(depth=5, tile=16, width=24, blocks=4, heads=3)).eval()
+
+
+def tree_of(rows):
+    """A tree from rows (x, y, z, row of the parent or below 0), radius 1."""
+    import numpy as np
+
+    from pipeline.swc import Tree
+
+    table = np.array(rows, float).reshape(-1, 4)
+    parent = np.maximum(table[:, 3].astype(np.int64), -1)
+    return Tree(table[:, :3], np.ones(len(table)), parent, np.full(len(table), 3))
+
+
+def line(first, last, *, pieces=1):
+    """A straight tree from `first` to `last` (x, y, z) of `pieces` equal edges."""
+    import numpy as np
+
+    along = np.linspace(0, 1, pieces + 1)[:, None]
+    points = np.asarray(first, float) + along * (np.asarray(last, float) - np.asarray(first, float))
+    return tree_of(np.column_stack([points, np.arange(pieces + 1) - 1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import __version__
 from pipeline.errors import InputError
-from pipeline.files import write_json, write_text
+from pipeline.files import format_table, write_json, write_text
 
 # Stages that read what evaluate has written: their logs may be newer than the metrics.
 AFTER_METRICS = ("evaluate", "draw", "summarize")
@@ -26,7 +26,7 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
     """
     names = _read_names(samples)
     rows = [row(results / name) for name in names]
-    write_text(table, render(rows))
+    write_text(table, format_table(rows))
     failed = [entry["sample"] for entry in rows if entry["status"] != "ok"]
     write_json(output, {"version": __version__, "samples": len(rows), "failed": failed})
     print(f"{table}: {len(rows)} samples, {len(failed)} failed")
@@ -39,7 +39,7 @@ def report_failure(results: Path, names: list[str], table: Path, output: Path) -
     call everything done.
     """
     rows = [row(Path(results) / name) for name in names]
-    write_text(table, render(rows))
+    write_text(table, format_table(rows))
     Path(output).unlink(missing_ok=True)
     return [f"{entry['sample']}: {entry['reason']}" for entry in rows if entry["status"] != "ok"]
 
@@ -78,21 +78,6 @@ def last_words(logs: Path) -> str:
         if said:
             return f"{log.stem}: {' '.join(said[-1].split())}"
     return "not finished, and no log says why"
-
-
-def render(rows: list[dict[str, object]]) -> str:
-    """Rows as tab-separated text; columns in the order in which they first appear, empty where a value lacks."""
-    columns = list(dict.fromkeys(["sample", "status", "reason", *(key for entry in rows for key in entry)]))
-    lines = [columns, *([_cell(entry.get(column)) for column in columns] for entry in rows)]
-    return "".join("\t".join(line) + "\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split())
 
 
 def _read_names(samples: Path) -> list[str]:

@@ -1,0 +1,151 @@
+"""evaluate: one tree against its reference, or a folder of trees against a folder of references."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pipeline import config, swc
+from pipeline.errors import InputError
+from pipeline.files import format_table, write_json, write_text
+
+Triple = tuple[float, float, float]
+
+
+def run(
+    *,
+    prediction: Path,
+    output: Path,
+    reference: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    unit: str = "um",
+    prediction_unit: str = "",
+    voxel_size: str = "",
+    shape: str = "",
+    settings: config.Evaluate = config.Evaluate(),
+) -> None:
+    """Measure a tree, against a reference where there is one.
+
+    Prints a table and writes flat JSON: docs/metrics.md defines every name. What is undefined is null there, with
+    the reason beside it. A prediction without nodes is a failed one: recall and F1 are 0.
+
+    Args:
+        prediction: SWC, or a folder of them (every .swc below it).
+        output: JSON to write; with folders a TSV, one row a file.
+        reference: SWC of the same neuron. Several of them: mean and range. A folder, when prediction
+            is one: files of the same relative path belong together. None: only the figures of the tree.
+        unit: of both files: voxel | um | nm.
+        prediction_unit: of the prediction when it differs.
+        voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
+        shape: z,y,x in voxels: a reference that lies outside of an image of this size is an error.
+    """
+    prediction_unit = prediction_unit or unit
+    size = config.parse_triple("--voxel-size", voxel_size)
+    if size is None and ("voxel" in (unit, prediction_unit) or shape):
+        raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
+    size = size or (1.0, 1.0, 1.0)
+    options: dict[str, Any] = {
+        "unit": unit,
+        "prediction_unit": prediction_unit,
+        "size": size,
+        "shape": config.parse_triple("--shape", shape),
+        "settings": settings,
+    }
+    if prediction.is_dir():
+        rows = _score_folder(prediction, reference or [], **options)
+        write_text(output, format_table(rows))
+        print(f"{output}: {len(rows)} trees")
+        return
+    tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
+    scores = _score(tree, reference or [], **options)
+    write_json(output, scores)
+    for name, value in scores.items():
+        if not name.endswith("_reason"):
+            print(f"{name:24}{_show(value)}{_because(scores, name)}")
+
+
+def _score(
+    tree: swc.Tree,
+    references: list[Path],
+    *,
+    unit: str,
+    prediction_unit: str,
+    size: Triple,
+    shape: Triple | None,
+    settings: config.Evaluate,
+) -> dict[str, object]:
+    from pipeline.metrics import compare
+
+    measured = compare.Measured(tree)
+    wanted = []
+    for path in references:
+        reference = swc.read(path, unit=unit, voxel_size=size)
+        if shape:
+            _require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
+        wanted.append(compare.Measured(reference))
+
+    scores: dict[str, object] = {}
+    if not wanted:
+        scores |= compare.without_reference()
+    elif len(wanted) == 1:
+        scores |= compare.compare(measured, wanted[0], **settings.model_dump())
+        scores |= compare.describe(wanted[0], suffix="_reference")
+    else:
+        scores |= compare.over_references(measured, wanted, **settings.model_dump())
+        scores["references"] = len(wanted)
+    scores |= compare.describe(measured)
+    # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
+    as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
+    return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump()}
+
+
+def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:
+    """One row a reference, in the order of the paths; a missing or broken prediction is a failed one."""
+    if len(references) != 1 or not references[0].is_dir():
+        found = ", ".join(map(str, references)) or "none"
+        raise InputError("--reference", f"found {found}", f"one folder, as --prediction {prediction} is one")
+    names, predicted = (
+        sorted(path.relative_to(folder) for path in folder.rglob("*.swc"))
+        for folder in (references[0], prediction)
+    )
+    if not names:
+        raise InputError(references[0], "no .swc file below it", "a folder of references")
+    if strangers := sorted(set(predicted) - set(names)):
+        raise InputError(
+            prediction / strangers[0], "has no reference", f"a file {references[0] / strangers[0]}"
+        )
+    rows = []
+    for name in names:
+        tree, reason = swc.EMPTY, ""
+        try:
+            tree = swc.read(
+                prediction / name, unit=options["prediction_unit"], voxel_size=options["size"], empty=True
+            )
+        except InputError as error:
+            reason = str(error)
+        scores = _score(tree, [references[0] / name], **options)
+        scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
+        rows.append({"tree": name.as_posix(), "reason": reason, **scores})
+    return rows
+
+
+def _require_inside(path: Path, voxels, shape: Triple) -> None:
+    """Some node must lie in the image: a reference beside it is in the wrong unit or of another image."""
+    if not ((voxels >= -0.5) & (voxels < [edge - 0.5 for edge in shape])).all(1).any():
+        low, high = (" ".join(f"{value:.0f}" for value in f(0)) for f in (voxels.min, voxels.max))
+        size = " ".join(f"{edge:.0f}" for edge in shape)
+        raise InputError(
+            path,
+            f"no node lies in the image: it spans voxels {low} to {high} (z y x)",
+            f"nodes within 0 0 0 to {size}; check the unit of the reference",
+        )
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return "undefined" if value != value else f"{value:.6g}"
+    return str(value)
+
+
+def _because(scores: dict[str, object], name: str) -> str:
+    reason = scores.get(f"{name}_reason")
+    return f" ({reason})" if reason else ""

@@ -1,0 +1,117 @@
+"""Length precision and recall: are they lengths, whatever the nodes?"""
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import line, tree_of
+from pipeline import swc
+from pipeline.metrics import length
+from pipeline.metrics.compare import Measured, compare, over_references
+
+
+def scores(prediction, reference, tolerance=1.5):
+    return compare(Measured(prediction), Measured(reference), tolerance_um=tolerance)
+
+
+def test_every_closed_form_holds(shared, subtests):
+    oracles = json.loads((shared / "oracles" / "length_f1.json").read_text())
+    for case in oracles["cases"]:
+        with subtests.test(case["name"]):
+            trees = [
+                tree_of([[*row[2:5], row[6] - 1] for row in case[key]]) for key in ("prediction", "reference")
+            ]
+            found = scores(*trees, tolerance=case["tolerance_um"])
+            for name in ("precision", "recall", "f1"):
+                expected = np.nan if case[name] is None else case[name]
+                assert found[name] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+                assert (f"{name}_reason" in found) == (case[name] is None)
+            assert Measured(trees[0]).length == pytest.approx(case["length_prediction"])
+            assert Measured(trees[1]).length == pytest.approx(case["length_reference"])
+
+
+def test_real_trees_agree_with_the_oracles(shared, subtests):
+    oracles = json.loads((shared / "oracles" / "length_f1.json").read_text())
+    trees: dict[str, Measured] = {}
+    for case in oracles["real"]:
+        for key in ("prediction", "reference"):
+            trees.setdefault(case[key], Measured(swc.read(shared / "oracles" / case[key])))
+        with subtests.test(f"{case['prediction']} at {case['tolerance_um']}"):
+            pair = trees[case["prediction"]], trees[case["reference"]]
+            found = compare(*pair, tolerance_um=case["tolerance_um"])
+            for name in ("precision", "recall", "f1"):
+                assert found[name] == pytest.approx(case[name], abs=1e-4)
+
+
+def test_recall_reaches_the_tolerance_beyond_an_end():
+    found = scores(line([0, 0, 0], [60, 0, 0]), line([0, 0, 0], [100, 0, 0]))
+    assert found["precision"] == 1
+    assert found["recall"] == pytest.approx(0.615)
+    assert found["f1"] == pytest.approx(2 * 0.615 / 1.615)
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(1.5, 1), (1.5001, 0)])
+def test_the_tolerance_is_inclusive(offset, expected):
+    found = scores(line([0, offset, 0], [100, offset, 0]), line([0, 0, 0], [100, 0, 0]))
+    assert found["f1"] == expected
+
+
+def test_a_path_traced_twice_shows_in_the_ratio_alone():
+    found = scores(tree_of([[0, 0, 0, -1], [50, 0, 0, 0], [0, 0, 0, 1]]), line([0, 0, 0], [50, 0, 0]))
+    assert found["f1"] == 1
+    assert found["length_ratio"] == 2
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+def test_node_density_does_not_matter(pieces):
+    path = line([0, 0, 0], [100, 10, 0], pieces=pieces)
+    found = scores(path, line([0, 0, 0], [100, 0, 0]))
+    assert found["precision"] == pytest.approx(0.15, abs=1e-6)
+
+
+def test_recall_of_crossing_lines_sees_the_chord_between_far_ends():
+    found = scores(line([0, -50, 1], [0, 50, 1]), line([-50, 0, 0], [50, 0, 0]))
+    assert found["recall"] == pytest.approx(2 * np.sqrt(1.5**2 - 1) / 100, abs=1e-6)
+
+
+def test_nothing_predicted_recalls_nothing_and_has_no_precision():
+    found = scores(swc.EMPTY, line([0, 0, 0], [9, 0, 0]))
+    assert (found["recall"], found["f1"], found["length_ratio"]) == (0, 0, 0)
+    assert np.isnan(found["precision"])
+    assert found["precision_reason"] == "the prediction has no cable"
+    assert np.isnan(found["hausdorff"])
+
+
+def test_hausdorff_looks_between_the_samples_too():
+    # The middle of a long edge is farthest from a tree that touches both its ends.
+    tent = tree_of([[0, 0, 0, -1], [5, 7, 0, 0], [10, 0, 0, 1]])
+    found = scores(tent, line([0, 0, 0], [10, 0, 0]))
+    assert found["hausdorff"] == pytest.approx(7, rel=1e-4)
+    back = scores(
+        line([0, 0, 0], [0, 0, 3]), tree_of([[0, 0, 0, -1], [0, 0, 1.3, 0], [0, 0, 1.7, -1], [0, 0, 3, 2]])
+    )
+    assert back["hausdorff"] == pytest.approx(0.2, rel=1e-3)
+
+
+def test_distances_of_a_slanted_line_by_hand():
+    # Distance grows evenly from 0 to 10: mean and median 5, 95th percentile 9.5.
+    found = scores(line([0, 0, 0], [1000, 10, 0]), line([-10, 0, 0], [1010, 0, 0]))
+    assert found["distance_mean_12"] == pytest.approx(5, abs=1e-6)
+    assert found["distance_median_12"] == pytest.approx(5, abs=0.02)
+    assert found["distance_p95_12"] == pytest.approx(9.5, abs=0.02)
+
+
+def test_percentile_weighs():
+    assert length.percentile(np.array([3.0, 1.0]), np.array([1.0, 9.0]), 50) == 1
+    assert length.percentile(np.array([3.0, 1.0]), np.array([9.0, 1.0]), 50) == 3
+
+
+def test_several_references_give_mean_range_and_what_people_reach():
+    prediction = Measured(line([0, 0, 0], [50, 0, 0]))
+    people = [Measured(line([0, 0, 0], [x, 0, 0])) for x in (50, 100)]
+    found = over_references(prediction, people)
+    assert found["recall_max"] == 1
+    assert found["recall_min"] == pytest.approx(0.515)
+    assert found["recall"] == pytest.approx((1 + 0.515) / 2)
+    assert found["human_recall"] == pytest.approx((1 + 0.515) / 2)
