@@ -27,7 +27,7 @@ LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
 # A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).
 NAME_BYTES = 100
 # Files that the workflow itself makes beside the samples' folders.
-RESERVED = ("metrics.tsv", "run.json")
+RESERVED = ("metrics.tsv", "run.json", "samples.json", "batches", "demo_dataset", "log", "trained")
 
 Triple = tuple[float, float, float]
 
@@ -258,7 +258,7 @@ def _name_problems(name: str) -> Iterator[str]:
     if len(os.fsencode(name)) > NAME_BYTES:
         yield f"sample name {name[:20]!r}... of {len(os.fsencode(name))} bytes, more than {NAME_BYTES}"
     if name in RESERVED:
-        yield f"sample name {name!r} is a file of the results"
+        yield f"sample name {name!r} is a file or folder of the results"
 
 
 def _outside(folder: Path, relative: Path, *, where: str) -> list[InputError]:

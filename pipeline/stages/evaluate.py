@@ -21,6 +21,7 @@ def run(
     prediction_unit: str = "",
     voxel_size: str = "",
     shape: str = "",
+    image: Path | None = None,
     settings: config.Evaluate = config.Evaluate(),
 ) -> None:
     """Measure a tree, against a reference where there is one.
@@ -37,17 +38,24 @@ def run(
         prediction_unit: of the prediction when it differs.
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
         shape: z,y,x in voxels: a reference that lies outside of an image of this size is an error.
+        image: OME-Zarr made by ingest: says voxel size and shape where they are not given.
     """
     prediction_unit = prediction_unit or unit
     size = config.parse_triple("--voxel-size", voxel_size)
-    if size is None and ("voxel" in (unit, prediction_unit) or shape):
+    extent = config.parse_triple("--shape", shape)
+    if image:
+        from pipeline import volume
+
+        source = volume.open_volume(image)
+        size, extent = size or source.voxel_size, extent or source.array.shape
+    if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
     size = size or (1.0, 1.0, 1.0)
     options: dict[str, Any] = {
         "unit": unit,
         "prediction_unit": prediction_unit,
         "size": size,
-        "shape": config.parse_triple("--shape", shape),
+        "shape": extent,
         "settings": settings,
     }
     if prediction.is_dir():

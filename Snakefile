@@ -1,0 +1,44 @@
+# One run: every sample of a dataset folder becomes a scored tree. `snakemake --cores all` runs the simulated example.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/trace.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/summarize.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/metrics.tsv",
+        f"{RESULTS}/run.json",
+
+
+onstart:
+    # A list, because a handler's own names end with it: the lock must live as long as the run.
+    LOCK.append(hold(Path(RESULTS)))
+    write_json(f"{RESULTS}/samples.json", list(SAMPLES))
+
+
+onsuccess:
+    print(PROJECT.where_results_are())
+
+
+onerror:
+    if LOCK:
+        for line in report_failure(
+            Path(RESULTS), list(SAMPLES), f"{RESULTS}/metrics.tsv", f"{RESULTS}/run.json"
+        ):
+            print(f"failed: {line}", file=sys.stderr)

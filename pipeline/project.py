@@ -1,0 +1,181 @@
+"""What one run of the workflow is about: its settings, its samples, and what their jobs need.
+
+The Snakefile asks here and holds no logic of its own. Everything is cheap: it happens whenever the Snakefile is
+parsed, in each job of a cluster too.
+"""
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline import config, dataset
+from pipeline.dataset import Sample
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Project:
+    """settings: checked. folder: of the images. samples: by name, in order. is_demo: simulate makes the folder."""
+
+    settings: config.Config
+    folder: Path
+    samples: dict[str, Sample]
+    is_demo: bool
+
+    def ingest_options(self, name: str) -> str:
+        """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
+        own = self.samples[name].voxel_size
+        if own:
+            option = f"--voxel-size={_joined(own)} "
+        elif self.settings.voxel_size:
+            option = f"--fallback-voxel-size={self.settings.voxel_size} "
+        else:
+            option = ""
+        return option + config.options(self.settings.ingest)
+
+    def trace_options(self, name: str) -> str:
+        """Where the sample's tree starts, if known, and the stage's settings."""
+        root = self.samples[name].root
+        return (f"--root={_joined(root)} " if root else "") + config.options(self.settings.trace)
+
+    def reference(self, name: str) -> list[Path]:
+        """The reference tree of a sample, as an optional input; label images serve training only."""
+        path = self.samples[name].reference
+        return [path] if path and path.suffix.lower() == ".swc" else []
+
+    def reference_options(self, name: str) -> str:
+        """ "--reference PATH --unit UNIT", or nothing."""
+        return " ".join(
+            f"--reference={shlex.quote(str(path))} --unit={self.samples[name].reference_unit}"
+            for path in self.reference(name)
+        )
+
+    def training_files(self) -> list[Path]:
+        """Every image with a reference, and that reference."""
+        return [
+            path
+            for sample in self.samples.values()
+            if sample.reference
+            for path in (sample.image, sample.reference)
+        ]
+
+    def batches(self) -> dict[str, list[str]]:
+        """{"0000": names of the first `batch` samples, ...}"""
+        names, size = list(self.samples), self.settings.batch
+        return {f"{first // size:04d}": names[first : first + size] for first in range(0, len(names), size)}
+
+    def voxels(self, name: str) -> int:
+        """About how many voxels the image of a sample has; 0 while the demo is not made."""
+        return _voxels(self.samples[name].image)
+
+    def where_results_are(self) -> str:
+        """What a run says when it has ended well."""
+        results = Path(self.settings.results)
+        lines = [
+            f"{len(self.samples)} samples reconstructed:",
+            f"  {results / 'metrics.tsv'}",
+            f"  {results / 'SAMPLE' / 'SAMPLE.swc'}",
+            f"  {results / 'SAMPLE' / 'overview.png'}   ({', '.join(list(self.samples)[:3])} ...)",
+        ]
+        return "\n".join(lines)
+
+
+def open_project(values: dict[str, Any]) -> Project:
+    """Check a configuration and find its samples; InputError tells what is wrong."""
+    settings = config.load(values)
+    results = Path(settings.results)
+    if not settings.dataset:
+        folder = results / "demo_dataset"
+        return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
+    folder = Path(settings.dataset)
+    samples = {sample.name: sample for sample in dataset.discover(folder, results=results)}
+    return Project(settings, folder, samples, is_demo=False)
+
+
+def _demo_samples(folder: Path, neurons: int) -> dict[str, Sample]:
+    """What `simulate` will make, known before it has run. Voxel sizes stand in the images."""
+    names = [f"neuron_{index + 1}" for index in range(neurons)]
+    return {name: Sample(name, folder / f"{name}.tif", reference=folder / f"{name}.swc") for name in names}
+
+
+def check_weights(path: Path) -> Path:
+    """`path`, if it is a safetensors file; what is in it is checked by infer."""
+    allowed = 'a weights file made by train, or weights: "" to train one on the dataset first'
+    if not path.is_file():
+        raise InputError(f"weights: {path}", "no such file", allowed)
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size)) if size < 100_000_000 else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise InputError(f"weights: {path}", "not a safetensors file", allowed)
+    return path
+
+
+@dataclass(frozen=True)
+class Need:
+    """Memory and time of one job: a fixed part and one that grows with the image."""
+
+    mb: float
+    bytes_per_voxel: float = 0.0
+    minutes: float = 5.0
+    seconds_per_megavoxel: float = 0.0
+
+    def mem_mb(self, voxels: int, *, attempt: int) -> int:
+        """Twice as much at the second attempt, three times at the third."""
+        return round((self.mb + self.bytes_per_voxel * voxels / 1e6) * attempt)
+
+    def runtime(self, voxels: int, *, attempt: int) -> int:
+        """Minutes."""
+        return round((self.minutes + self.seconds_per_megavoxel * voxels / 1e6 / 60) * attempt)
+
+
+# 500 MB on top of each stage's own: what Snakemake's two processes of a cluster job take (docs/cluster.md).
+NEEDS = {
+    "ingest": Need(1100, seconds_per_megavoxel=1),
+    "tile": Need(900, seconds_per_megavoxel=1),
+    "infer": Need(2500, seconds_per_megavoxel=40),
+    "stack": Need(900, seconds_per_megavoxel=1),
+    "segment": Need(900, bytes_per_voxel=20, seconds_per_megavoxel=2),
+    "trace": Need(1100, bytes_per_voxel=40, seconds_per_megavoxel=10),
+    "evaluate": Need(900),
+    "draw": Need(1100, bytes_per_voxel=2, seconds_per_megavoxel=1),
+}
+
+
+def hold(results: Path) -> IO[str]:
+    """Lock a results folder for as long as the returned file is open, at most until this process dies.
+
+    Snakemake's own lock outlives a killed run and would stop the same command from going on. The kernel frees
+    this one. Raises InputError when another run holds it.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    file = open(results / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - open is what holds it
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        found = f"another run works here: {file.read().strip() or 'unknown'}"
+        raise InputError(
+            results, found, "one run a results folder; wait, or give another results=DIR"
+        ) from None
+    file.truncate(0)
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+    return file
+
+
+@cache
+def _voxels(image: Path) -> int:
+    return dataset.image_voxels(image)
+
+
+def _joined(triple: tuple[float, float, float]) -> str:
+    return ",".join(f"{number:g}" for number in triple)

@@ -1,0 +1,59 @@
+if PROJECT.is_demo:
+
+    rule simulate:
+        output:
+            images=[sample.image for sample in SAMPLES.values()],
+            references=[sample.reference for sample in SAMPLES.values()],
+            sheet=PROJECT.folder / "samples.tsv",
+        log:
+            f"{RESULTS}/log/simulate.txt",
+        conda:
+            "../../envs/pipeline.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=20,
+        params:
+            folder=PROJECT.folder,
+            options=stage_options("simulate"),
+        shell:
+            "python -m pipeline simulate {params.folder:q} {params.options} > {log:q} 2>&1"
+
+
+rule ingest:
+    input:
+        lambda wildcards: SAMPLES[wildcards.sample].image,
+    output:
+        directory(f"{RESULTS}/{{sample}}/image.zarr"),
+    log:
+        f"{RESULTS}/{{sample}}/log/ingest.txt",
+    benchmark:
+        f"{RESULTS}/{{sample}}/log/ingest.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=memory("ingest"),
+        runtime=minutes("ingest"),
+    params:
+        options=lambda wildcards: PROJECT.ingest_options(wildcards.sample),
+    shell:
+        "python -m pipeline ingest {input:q} {output:q} {params.options} > {log:q} 2>&1"
+
+
+rule tile:
+    input:
+        f"{RESULTS}/{{sample}}/image.zarr",
+    output:
+        f"{RESULTS}/{{sample}}/plan.json",
+    log:
+        f"{RESULTS}/{{sample}}/log/tile.txt",
+    benchmark:
+        f"{RESULTS}/{{sample}}/log/tile.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=memory("tile"),
+        runtime=minutes("tile"),
+    params:
+        options=stage_options("tile"),
+    shell:
+        "python -m pipeline tile {input:q} {output:q} {params.options} > {log:q} 2>&1"

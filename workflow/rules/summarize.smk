@@ -1,0 +1,25 @@
+localrules:
+    all,
+    summarize,
+
+
+rule summarize:
+    input:
+        expand(f"{RESULTS}/{{sample}}/metrics.json", sample=SAMPLES),
+        expand(f"{RESULTS}/{{sample}}/overview.png", sample=SAMPLES),
+    output:
+        table=report(f"{RESULTS}/metrics.tsv", caption="../report/metrics.rst", category="Scores"),
+        # Asked for by `all`: after a failed run it is deleted, so that the next one tries the failed samples again.
+        run=f"{RESULTS}/run.json",
+    log:
+        f"{RESULTS}/log/summarize.txt",
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        results=lambda wildcards, output: Path(output.run).parent,
+    shell:
+        "python -m pipeline summarize {params.results:q} {params.results:q}/samples.json {output.table:q} {output.run:q}"
+        " > {log:q} 2>&1"
