@@ -106,7 +106,9 @@ class Trace(Settings):
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )
     gap_um: float = Field(
-        5.0, ge=0, description="Longest gap (um) between two tips in line that is bridged; 2/3 of it to the side of another piece."
+        5.0,
+        ge=0,
+        description="Longest gap (um) between two tips in line that is bridged; 2/3 of it to the side of another piece.",
     )
     root_um: float = Field(
         3.0,
@@ -121,7 +123,7 @@ class Trace(Settings):
     )
     spur_um: float = Field(0.0, ge=0, description="Branches must gain more than this length (um).")
     spur_walls: float = Field(
-        0.75,
+        0.9,
         ge=0,
         description="Branches must reach beyond this many times the distance to the wall of what they leave.",
     )

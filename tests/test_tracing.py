@@ -174,7 +174,7 @@ def test_flipping_the_volume_flips_the_tree(axis):
     span = (np.array(SHAPE) - 1) * VOXEL
     mirrored = flipped.xyz.copy()
     mirrored[:, 2 - axis] = span[axis] - mirrored[:, 2 - axis]
-    assert cable_length(flipped) == pytest.approx(cable_length(straight), rel=0.02)
+    assert cable_length(flipped) == pytest.approx(cable_length(straight), rel=0.04)
     assert _farthest(straight.xyz, mirrored) < 1.2
 
 

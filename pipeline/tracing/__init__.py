@@ -5,10 +5,9 @@ import numpy as np
 from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import bridge, prune, radius, root, skeleton
-from pipeline.tracing.sampling import sample
 
 # Rounds of centring: each moves a line at most by the reach of its cross-sections.
-ROUNDS = 4
+ROUNDS = 3
 
 
 def trace(
@@ -24,7 +23,7 @@ def trace(
     root_um: float,
     doubt: float,
     spur_um: float,
-    spur_radii: float,
+    spur_walls: float,
     cover_radii: float,
     smooth_um: float,
     step_um: float,
@@ -43,10 +42,11 @@ def trace(
         return tree
     tree = prune.prune(
         tree,
-        sample(probability, tree.xyz, voxel_size) / 255,
+        probability,
+        voxel_size,
         doubt=doubt,
         spur_um=spur_um,
-        spur_radii=spur_radii,
+        spur_walls=spur_walls,
         cover_radii=cover_radii,
     )
     # Voxel steps out of the way first: cross-sections need the direction of the line.

@@ -6,42 +6,57 @@ from scipy.spatial import cKDTree
 from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph
+from pipeline.tracing.sampling import sample
+
+# The wall of a neurite is looked at over this stretch (um) to both sides of a branch point, plus the radius.
+BESIDE_UM = 3.0
 
 
 def prune(
     tree: Tree,
     probability: np.ndarray,
+    voxel_size: tuple[float, float, float],
     *,
     doubt: float,
     spur_um: float,
-    spur_radii: float,
+    spur_walls: float,
     cover_radii: float,
 ) -> Tree:
-    """Keep the branches whose gain is worth a tip.
+    """Keep the branches that gain something and stick out of the neurite they leave.
 
-    tree: one root. probability: (n,) 0..1 at the nodes. An edge gains its length times (p - doubt) /
-    (1 - doubt): certain foreground its um, a gap a loss. The tree is taken apart into paths, the greatest
-    gain first (from the root to the best tip, then from that path to the next best ...). Each is cut where
-    its sum of gains is greatest; what lies within cover_radii * radius of paths already taken gains nothing; and
-    it stays when its gain is at least spur_um + spur_radii * the radius where it leaves. The root path always stays.
-    A path that first runs beside the one it leaves is cut loose there and joined where it departs.
+    tree: one root. probability: uint8 (z, y, x), 0..255 = 0..1. An edge gains its length times (p - doubt) /
+    (1 - doubt): certain foreground its um, a gap a loss. The tree is taken apart into paths, the greatest gain
+    first (from the root to the best tip, then from that path to the next best ...). Each is cut where its sum of
+    gains is greatest; what lies within cover_radii * radius of paths already taken gains nothing. It stays when it
+    gains more than spur_um and its far end reaches beyond spur_walls times the distance from the line it leaves
+    to the wall in that direction, as measured beside it. The root path always stays. A path that first runs
+    along the one it leaves is cut loose there and joined where it departs.
     """
-    gain = swc.edge_lengths(tree) * _edge_value(tree, probability, doubt)
+    gain = swc.edge_lengths(tree) * _edge_value(tree, probability, voxel_size, doubt)
     parent = tree.parent.copy()
     kept = np.zeros(len(tree), bool)
     for path in _paths(tree, gain):
         if parent[path[0]] < 0:
             kept[path[: 1 + np.cumsum(gain[path]).argmax()]] = True
             continue
-        start = parent[path[0]]
-        if not kept[start]:
+        if not kept[parent[path[0]]]:
             continue
         taken = np.flatnonzero(kept)
-        away, nearest = cKDTree(tree.xyz[taken]).query(tree.xyz[path])
+        lines = cKDTree(tree.xyz[taken])
+        away, nearest = lines.query(tree.xyz[path])
         covered = away < cover_radii * np.maximum(tree.radius[taken[nearest]], tree.radius[path])
         value = np.cumsum(np.where(covered, np.minimum(gain[path], 0), gain[path]))
         end = 1 + value.argmax()
-        if value[end - 1] < spur_um + spur_radii * tree.radius[start] or covered[:end].all():
+        if value[end - 1] <= spur_um or covered[:end].all():
+            continue
+        far = away[:end].argmax()
+        foot = taken[nearest[far]]
+        beside = taken[
+            lines.query_ball_point(tree.xyz[foot], BESIDE_UM + tree.radius[foot], return_sorted=True)
+        ]
+        wall = _wall_um(tree, foot, path[far], beside, probability, voxel_size)
+        # Tips were drawn back by their radius, walls were not.
+        if away[far] + tree.radius[path[far]] < spur_walls * wall:
             continue
         first = covered[:end].argmin()
         if first:
@@ -50,9 +65,30 @@ def prune(
     return swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), np.flatnonzero(kept))
 
 
-def _edge_value(tree: Tree, probability: np.ndarray, doubt: float) -> np.ndarray:
-    mean = (probability + probability[tree.parent]) / 2
+def _edge_value(tree, probability, voxel_size, doubt) -> np.ndarray:
+    certain = sample(probability, tree.xyz, voxel_size) / 255
+    mean = (certain + certain[tree.parent]) / 2
     return np.where(tree.parent >= 0, (mean - doubt) / (1 - doubt), 0.0)
+
+
+def _wall_um(tree, foot, far, beside, probability, voxel_size) -> float:
+    """How far the wall of a line is in the direction from its node `foot` to the node `far` of a branch.
+
+    The median over the nodes `beside` of the way to where the probability falls below 1/2, looked for up to twice
+    the length of the branch. Nodes from which that way leads into the branch itself do not count; 0 without any.
+    """
+    arrow = tree.xyz[far] - tree.xyz[foot]
+    length = np.linalg.norm(arrow)
+    arrow = arrow / length
+    offset = tree.xyz[beside] - tree.xyz[foot]
+    aside = np.linalg.norm(offset - (offset @ arrow)[:, None] * arrow, axis=1)
+    beside = beside[aside > 2 * tree.radius[far]]
+    if not len(beside):
+        return 0.0
+    step = min(voxel_size) / 2
+    steps = np.arange(1, 2 + int((2 * length + max(voxel_size)) / step)) * step
+    value = sample(probability, tree.xyz[beside][:, None] + steps[:, None] * arrow, voxel_size)
+    return float(np.median(np.logical_and.accumulate(value >= 127.5, axis=1).sum(1)) * step)
 
 
 def _paths(tree: Tree, gain: np.ndarray) -> list[np.ndarray]:

@@ -64,20 +64,20 @@ def centred(
     rounds: int,
     smooth_um: float,
 ) -> Tree:
-    """Move each node to the middle of its cross-section, `rounds` times, smoothed in between.
+    """Move each node to the middle of its cross-section, `rounds` times, the moves smoothed along the tree.
 
-    probability: uint8 (z, y, x). The middle is the mean of the midpoints of RAYS / 2 chords through the node; chords
-    that do not end within reach (they look into a branch) do not count. Other than a centroid this
-    sees the neurite it is in and no neighbour, and it is right for the long cross-sections of blurred axes too.
+    probability: uint8 (z, y, x). The middle is the centroid of the polygon that the ends of the rays make; a ray that
+    does not end within reach (it looks into a branch) counts as the median one. Other than a weighted mean
+    over a disc this sees the neurite it is in and no neighbour, and is right for cross-sections that the axial
+    blur has stretched.
     """
     last = voxel_to_um(np.array(probability.shape) - 1, voxel_size)
     for _ in range(rounds):
         way, length, closed = _rays(tree, probability, voxel_size)
-        end = way * length[..., None]
-        half = RAYS // 2
-        middle = (end[:, :half] + end[:, half:]) / 2
-        counts = (closed[:, :half] & closed[:, half:])[..., None]
-        shift = (middle * counts).sum(1) / np.maximum(counts.sum(1), 1)
+        length = np.where(closed, length, np.median(length, axis=1, keepdims=True))
+        corner = way * length[..., None]
+        wedge = (length * np.roll(length, -1, axis=1))[..., None]  # twice its area, but for the common sine
+        shift = (wedge * (corner + np.roll(corner, -1, axis=1)) / 3).sum(1) / wedge.sum(1)
         # Beyond the border the outermost voxels repeat: no line leaves the volume for them.
         xyz = np.clip(tree.xyz + smooth(tree, shift, smooth_um), 0, last)
         tree = Tree(xyz, tree.radius, tree.parent, tree.type)
