@@ -120,6 +120,19 @@ def test_a_folder_against_a_folder_is_a_table_where_failures_count(tmp_path):
     assert "cannot be read" in rows[2]["reason"]
 
 
+def test_every_tree_of_a_folder_against_one_reference(tmp_path, files):
+    (tmp_path / "auto").mkdir()
+    for name, text in {"whole": LINE, "part": SHORT, "broken": "1 2\n"}.items():
+        (tmp_path / "auto" / f"{name}.swc").write_text(text)
+    [gold] = files(gold=LINE)
+    table = tmp_path / "t.tsv"
+    arguments = ["--prediction", tmp_path / "auto", "--reference", gold, "--output", table]
+    assert main(["evaluate", *map(str, arguments)]) == 0
+    header, *lines = (line.split("\t") for line in table.read_text().splitlines())
+    found = {line[0]: dict(zip(header, line))["f1"] for line in lines}
+    assert found == {"broken.swc": "0", "part.swc": "0.76161", "whole.swc": "1"}
+
+
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [

@@ -32,8 +32,9 @@ def run(
     Args:
         prediction: SWC, or a folder of them (every .swc below it).
         output: JSON to write; with folders a TSV, one row a file.
-        reference: SWC of the same neuron. Several of them: mean and range. A folder, when prediction
-            is one: files of the same relative path belong together. None: only the figures of the tree.
+        reference: SWC of the same neuron. Several of them: mean and range. When prediction is a folder: a folder
+            too, files of the same relative path belong together, or one file, which every tree is scored against.
+            None: only the figures of the tree.
         unit: of both files: voxel | um | nm.
         prediction_unit: of the prediction when it differs.
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
@@ -107,22 +108,25 @@ def _score(
 
 
 def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:
-    """One row a reference, in the order of the paths; a missing or broken prediction is a failed one."""
-    if len(references) != 1 or not references[0].is_dir():
+    """One row a tree, in the order of the paths; a missing or broken prediction is a failed one."""
+    if len(references) != 1 or not references[0].exists():
         found = ", ".join(map(str, references)) or "none"
-        raise InputError("--reference", f"found {found}", f"one folder, as --prediction {prediction} is one")
-    names, predicted = (
-        sorted(path.relative_to(folder) for path in folder.rglob("*.swc"))
-        for folder in (references[0], prediction)
-    )
-    if not names:
-        raise InputError(references[0], "no .swc file below it", "a folder of references")
-    if strangers := sorted(set(predicted) - set(names)):
+        allowed = f"one folder or one file, as --prediction {prediction} is a folder"
+        raise InputError("--reference", f"found {found}", allowed)
+    names = sorted(path.relative_to(prediction) for path in prediction.rglob("*.swc"))
+    expected = dict.fromkeys(names, references[0])
+    if references[0].is_dir():
+        paths = sorted(references[0].rglob("*.swc"))
+        expected = {path.relative_to(references[0]): path for path in paths}
+    if not expected:
+        empty = references[0] if references[0].is_dir() else prediction
+        raise InputError(empty, "no .swc file below it", "a folder of trees")
+    if strangers := sorted(set(names) - set(expected)):
         raise InputError(
             prediction / strangers[0], "has no reference", f"a file {references[0] / strangers[0]}"
         )
     rows = []
-    for name in names:
+    for name, path in expected.items():
         tree, reason = swc.EMPTY, ""
         try:
             tree = swc.read(
@@ -130,7 +134,7 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
             )
         except InputError as error:
             reason = str(error)
-        scores = _score(tree, [references[0] / name], **options)
+        scores = _score(tree, [path], **options)
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
         rows.append({"tree": name.as_posix(), "reason": reason, **scores})
     return rows
