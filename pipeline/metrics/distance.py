@@ -47,11 +47,13 @@ class Edges:
 
     def distance_to(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
         """Distance of points (..., 3) to one given edge (...) each."""
-        offset = points - self.start[edge]
-        vector = self.vector[edge]
-        foot = np.clip(np.einsum("...i,...i", offset, vector) / self._squared[edge], 0, 1)
-        away = offset - foot[..., None] * vector
+        away = points - self.start[edge] - self.foot(points, edge)[..., None] * self.vector[edge]
         return np.sqrt(np.einsum("...i,...i", away, away))
+
+    def foot(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
+        """Where on one given edge (...) each the nearest point to points (..., 3) lies: 0 child, 1 parent."""
+        along = np.einsum("...i,...i", points - self.start[edge], self.vector[edge])
+        return np.clip(along / self._squared[edge], 0, 1)
 
     def _nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The KD-tree holds midpoints of pieces no longer than `piece`. A piece that is not among the k nearest
@@ -107,8 +109,9 @@ class Profile:
     """Distance to another tree along the edges of a tree, known at both ends of intervals.
 
     first, last: (m, 3) float64 ends of each interval. distance_first, distance_last: (m,) float64, distances there.
-    edge_first, edge_last: (m,) int64, the nearest edges of the other tree there. length: (m,) float64. samples:
-    (n,) float64, the distances that Vaa3D averages.
+    edge_first, edge_last: (m,) int64, the nearest edges of the other tree there. length: (m,) float64. edge: (m,)
+    int64, the edge of its own tree that the interval is part of. samples: (n,) float64, the distances that Vaa3D
+    averages.
     """
 
     first: np.ndarray
@@ -118,6 +121,7 @@ class Profile:
     edge_first: np.ndarray
     edge_last: np.ndarray
     length: np.ndarray
+    edge: np.ndarray
     samples: np.ndarray
 
 
@@ -159,6 +163,7 @@ def profile(tree: Tree, edges: Edges, other: Edges) -> Profile:
         nearest[begin],
         nearest[end],
         length,
+        owner[~is_last],
         distance[row[~(is_last & (count[owner] == 1))]],
     )
 

@@ -44,6 +44,7 @@ INTERVAL = (
     "edge_first",
     "edge_last",
     "length",
+    "edge",
 )
 
 
@@ -69,16 +70,22 @@ def halve(profile: Profile, other: Edges) -> Profile:
         edge_first=np.concatenate([profile.edge_first, edge]),
         edge_last=np.concatenate([edge, profile.edge_last]),
         length=np.concatenate([profile.length, profile.length]) / 2,
+        edge=np.concatenate([profile.edge, profile.edge]),
     )
 
 
 def length_within(refined: Profile, tolerance: float) -> float:
     """Length of the part at distance <= tolerance; an interval that crosses it is cut in proportion."""
+    return float(lengths_within(refined, tolerance).sum())
+
+
+def lengths_within(refined: Profile, tolerance: float) -> np.ndarray:
+    """(m,) the length of each interval at distance <= tolerance."""
     near = np.minimum(refined.distance_first, refined.distance_last)
     far = np.maximum(refined.distance_first, refined.distance_last)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(far <= tolerance, 1.0, np.clip((tolerance - near) / (far - near), 0, 1))
-    return float((share * refined.length)[near <= tolerance].sum())
+    return np.where(near <= tolerance, share, 0.0) * refined.length
 
 
 def scores(
