@@ -1,7 +1,12 @@
 # One run: every sample of a dataset folder becomes a scored tree. `snakemake --cores all` runs the simulated example.
 from snakemake.utils import min_version
 
+from pipeline.files import write_json
+from pipeline.project import hold
+from pipeline.stages.summarize import report_failure
+
 min_version("9.27")
+LOCK = []
 
 
 configfile: f"{workflow.basedir}/config.yaml"
@@ -16,6 +21,7 @@ include: "workflow/rules/predict.smk"
 include: "workflow/rules/trace.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/batch.smk"
 include: "workflow/rules/summarize.smk"
 
 
@@ -30,6 +36,8 @@ onstart:
     # A list, because a handler's own names end with it: the lock must live as long as the run.
     LOCK.append(hold(Path(RESULTS)))
     write_json(f"{RESULTS}/samples.json", list(SAMPLES))
+    for batch, names in PROJECT.batches().items() if PROJECT.settings.batch > 1 else ():
+        write_json(PROJECT.batch_folder(batch) / "samples.json", names)
 
 
 onsuccess:

@@ -70,6 +70,17 @@ class Project:
         names, size = list(self.samples), self.settings.batch
         return {f"{first // size:04d}": names[first : first + size] for first in range(0, len(names), size)}
 
+    def batch_folder(self, batch: str) -> Path:
+        """Where what belongs to a batch as a whole lies."""
+        return Path(self.settings.results) / "batches" / batch
+
+    def config_arguments(self) -> str:
+        """This configuration as the arguments of Snakemake's --config: the engine inside a batch gets the same."""
+        return " ".join(
+            shlex.quote(f"{name}={json.dumps(value, ensure_ascii=False)}")
+            for name, value in self.settings.model_dump().items()
+        )
+
     def voxels(self, name: str) -> int:
         """About how many voxels the image of a sample has; 0 while the demo is not made."""
         return _voxels(self.samples[name].image)
@@ -84,6 +95,10 @@ class Project:
             f"  {results / 'SAMPLE' / 'overview.png'}   ({', '.join(list(self.samples)[:3])} ...)",
         ]
         return "\n".join(lines)
+
+    def batch_voxels(self, batch: str) -> list[int]:
+        """The sizes of the images of a batch."""
+        return [self.voxels(name) for name in self.batches()[batch]]
 
 
 def open_project(values: dict[str, Any]) -> Project:
@@ -151,6 +166,17 @@ NEEDS = {
 }
 
 
+def batch_mem_mb(voxels: list[int], *, threads: int, attempt: int) -> int:
+    """As many jobs at once as there are threads, each as large as the largest."""
+    return threads * max(need.mem_mb(max(voxels), attempt=attempt) for need in NEEDS.values())
+
+
+def batch_runtime(voxels: list[int], *, threads: int, attempt: int) -> int:
+    """Minutes for all samples of a batch; small images take seconds where NEEDS grants minutes."""
+    seconds = sum(20 + sum(need.seconds_per_megavoxel for need in NEEDS.values()) * n / 1e6 for n in voxels)
+    return round((10 + seconds / 60 / threads) * attempt)
+
+
 def hold(results: Path) -> IO[str]:
     """Lock a results folder for as long as the returned file is open, at most until this process dies.
 
@@ -178,4 +204,4 @@ def _voxels(image: Path) -> int:
 
 
 def _joined(triple: tuple[float, float, float]) -> str:
-    return ",".join(f"{number:g}" for number in triple)
+    return ",".join(str(number) for number in triple)

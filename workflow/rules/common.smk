@@ -3,11 +3,7 @@ from pathlib import Path
 
 from pipeline import config as settings
 from pipeline.errors import InputError
-from pipeline.files import write_json
-from pipeline.project import NEEDS, check_weights, hold, open_project
-from pipeline.stages.summarize import report_failure
-
-LOCK = []
+from pipeline.project import NEEDS, batch_mem_mb, batch_runtime, check_weights, open_project
 
 try:
     PROJECT = open_project(config)

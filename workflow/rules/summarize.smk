@@ -5,8 +5,13 @@ localrules:
 
 rule summarize:
     input:
-        expand(f"{RESULTS}/{{sample}}/metrics.json", sample=SAMPLES),
-        expand(f"{RESULTS}/{{sample}}/overview.png", sample=SAMPLES),
+        branch(
+            PROJECT.settings.batch > 1,
+            then=expand(f"{RESULTS}/batches/{{batch}}/metrics.tsv", batch=PROJECT.batches()),
+            otherwise=expand(
+                f"{RESULTS}/{{sample}}/{{file}}", sample=SAMPLES, file=["metrics.json", "overview.png"]
+            ),
+        ),
     output:
         table=report(f"{RESULTS}/metrics.tsv", caption="../report/metrics.rst", category="Scores"),
         # Asked for by `all`: after a failed run it is deleted, so that the next one tries the failed samples again.
