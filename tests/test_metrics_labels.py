@@ -1,101 +1,132 @@
-"""Labels and runs: do splits and merges count as what they are?"""
+"""Labels and skeletons: do split and merge mean what they say, in each convention of the field?"""
 
 import json
 
 import numpy as np
 import pytest
 
-from pipeline.metrics import labels, runs
+from conftest import tree_of
+from pipeline.metrics import labels, run_length
 
 
-def assert_scores(found, values):
-    for name, value in values.items():
-        expected = np.nan if value is None else value
-        assert found[name] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
-        assert (f"{name}_reason" in found) == (value is None), name
+def table(segmentation, truth):
+    return labels.scores(np.array(segmentation), np.array(truth))
 
 
-def test_the_label_oracles_agree(shared, subtests):
-    for case in json.loads((shared / "oracles" / "labels.json").read_text())["cases"]:
-        with subtests.test(case["name"]):
-            if "shape" in case:
-                truth, seen = (
-                    np.array(case[key]).reshape(case["shape"]) for key in ("truth", "segmentation")
-                )
-            else:
-                arrays = np.load(shared / "oracles" / "labels_32x48x48.npz")
-                truth, seen = arrays["truth"], arrays["segmentation"]
-            assert_scores(labels.label_scores(truth, seen), case["values"])
-
-
-def test_a_merge_lowers_precision_and_a_split_recall():
-    truth = np.repeat([1, 2], 4)
-    merged = labels.label_scores(truth, np.full(8, 4))
-    assert (merged["precision"], merged["recall"]) == (pytest.approx(3 / 7), 1)
-    assert (merged["vi_split"], merged["vi_merge"]) == (0, 1)
-    assert (merged["are_cremi"], merged["are_skimage"]) == (pytest.approx(1 / 3), pytest.approx(0.4))
-    split = labels.label_scores(np.ones(8, int), truth)
-    assert (split["precision"], split["recall"]) == (1, pytest.approx(3 / 7))
-    assert (split["vi_split"], split["vi_merge"]) == (1, 0)
-
-
-def test_names_of_labels_do_not_matter():
-    rng = np.random.default_rng(0)
-    truth, seen = rng.integers(1, 9, (2, 500))
-    renamed = rng.permutation(1000)[seen] + 2**40
-    assert labels.label_scores(truth, seen) == pytest.approx(labels.label_scores(truth, renamed), abs=1e-12)
-
-
-def test_a_truth_of_unknown_voxels_only_has_no_score():
-    found = labels.label_scores(np.zeros(5, int), np.arange(5))
-    assert np.isnan(found["vi_split"])
-    assert found["vi_split_reason"] == "the truth holds no object"
-
-
-def test_counts_of_whole_brains_do_not_overflow():
-    count = np.array([4 * 10**9, 4 * 10**9])
-    found = labels.rand(np.array([1, 2]), np.array([1, 1]), count)
-    assert found["precision"] == pytest.approx(0.5)
-
-
-def test_the_run_oracles_agree(shared, subtests):
-    for case in json.loads((shared / "oracles" / "erl.json").read_text())["cases"]:
-        with subtests.test(case["name"]):
-            names, xyz, owner, edges = [], [], [], []
-            for number, skeleton in case["skeletons"].items():
-                names += list(skeleton["nodes"])
-                xyz += list(skeleton["nodes"].values())
-                owner += [int(number)] * len(skeleton["nodes"])
-                edges += skeleton["edges"]
-            row = {int(name): i for i, name in enumerate(names)}
-            skeletons = runs.Skeletons(
-                np.array(xyz, float).reshape(-1, 3),
-                np.array(owner),
-                np.array([[row[a], row[b]] for a, b in edges], int).reshape(-1, 2),
+def test_every_label_oracle(shared):
+    folder = shared / "oracles"
+    oracles = json.loads((folder / "labels.json").read_text())
+    for case in oracles["cases"]:
+        if "npz" in case:
+            arrays = np.load(folder / case["npz"])
+            segmentation, truth = (
+                arrays[next(k for k in arrays if k.startswith(name))] for name in ("seg", "tr")
             )
-            found = runs.expected_run_length(skeletons, np.array([case["segment"][name] for name in names]))
-            values = case["values"]
-            assert_scores(found, {"erl": values["erl"], "erl_max": values["erl_max"]})
-            assert_scores(found, {"erl_normalised": values["normalised"]})
-            assert_scores(found, {f"edges_{name}": count for name, count in values["edges"].items()})
-            assert_scores(found, {f"length_{name}": length for name, length in values["lengths"].items()})
-            assert found["merging_segments"] == len(values["merging_segments"])
+        else:
+            segmentation, truth = (
+                np.array(case[k]).reshape(case["shape"]) for k in ("segmentation", "truth")
+            )
+        scores = labels.scores(segmentation, truth)
+        for name, value in case["values"].items():
+            wanted = np.nan if value is None else value
+            assert scores[name] == pytest.approx(wanted, abs=1e-9, nan_ok=True), (case["name"], name)
 
 
-def test_one_strayed_node_kills_a_segment_unless_slips_are_allowed():
-    xyz = np.array([[x, y, 0.0] for y in (0, 1) for x in range(11)])
-    skeletons = runs.Skeletons(
-        xyz, np.repeat([1, 2], 11), np.array([[i, i + 1] for i in range(21) if i != 10])
-    )
-    segment = np.repeat([7, 8], 11)
-    segment[-1] = 7
-    assert runs.expected_run_length(skeletons, segment)["erl"] == pytest.approx(9**2 / 20)
-    assert runs.expected_run_length(skeletons, segment, merge_min_nodes=2)["erl"] == pytest.approx(
-        (10**2 + 9**2) / 20
-    )
+def test_a_merge_lowers_precision_and_a_split_lowers_recall():
+    merge = table([4] * 8, [1] * 4 + [2] * 4)
+    assert (merge["vi_split"], merge["vi_merge"]) == (0, 1)
+    assert (merge["precision"], merge["recall"]) == (pytest.approx(3 / 7), 1)
+    split = table([1] * 4 + [2] * 4, [4] * 8)
+    assert (split["vi_split"], split["vi_merge"]) == (1, 0)
+    assert (split["precision"], split["recall"]) == (1, pytest.approx(3 / 7))
+    assert merge["are_cremi"] == split["are_cremi"] == pytest.approx(1 / 3)
+    assert merge["are_skimage"] == split["are_skimage"] == pytest.approx(0.4)
 
 
-def test_nodes_outside_of_the_volume_are_in_no_segment():
-    volume = np.ones((2, 3, 4), np.uint32)
-    nodes = np.array([[0, 0, 0], [1.4, 2.4, 3.4], [1.6, 0, 0], [0, -0.6, 0]])
-    assert runs.segments_at(volume, nodes).tolist() == [1, 1, 0, 0]
+def test_names_and_order_of_the_labels_do_not_matter():
+    rng = np.random.default_rng(0)
+    truth, segmentation = rng.integers(0, 6, (2, 5, 6, 7))
+    names = rng.permutation(1000)[:5] + 1
+    renamed = np.concatenate([[0], names]).astype(np.uint64)[segmentation]
+    one, two = labels.scores(segmentation, truth), labels.scores(renamed, truth)
+    assert one == pytest.approx(two, abs=1e-12)
+
+
+def test_labels_beyond_32_bits_are_told_apart():
+    big = 2**63
+    scores = table(np.array([big, big, big + 1, big + 1], np.uint64), [1, 1, 2, 2])
+    assert (scores["vi_split"], scores["vi_merge"], scores["are_skimage"]) == (0, 0, 0)
+
+
+def test_a_truth_without_labels_is_undefined_with_a_reason():
+    scores = table([1, 2, 3], [0, 0, 0])
+    for name in ("vi_split", "vi_merge", "are_cremi", "are_skimage", "rand_split", "cremi_score"):
+        assert np.isnan(scores[name])
+        assert "no voxel" in scores[f"{name}_reason"]
+    assert not np.isnan(scores["vi_split_all"])
+
+
+def test_volumes_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="shapes"):
+        labels.overlap(np.zeros((2, 3), int), np.zeros((3, 2), int))
+
+
+def skeletons_of(case):
+    ids, xyz, skeleton, edges, segment = {}, [], [], [], []
+    for number, one in case["skeletons"].items():
+        for node, place in one["nodes"].items():
+            ids[int(node)] = len(xyz)
+            xyz.append(place)
+            skeleton.append(int(number))
+            segment.append(case["segment"][node])
+        edges += one["edges"]
+    rows = np.array([[ids[a], ids[b]] for a, b in edges])
+    return run_length.Skeletons(np.array(xyz), np.array(skeleton), rows), np.array(segment)
+
+
+def test_every_run_length_oracle(shared):
+    oracles = json.loads((shared / "oracles" / "erl.json").read_text())
+    for case in oracles["cases"]:
+        skeletons, segment = skeletons_of(case)
+        scores, values = run_length.expected_run_length(skeletons, segment), case["values"]
+        wanted = {
+            "erl": values["erl"],
+            "erl_max": values["erl_max"],
+            "erl_normalised": values["normalised"],
+            **{f"edges_{kind}": count for kind, count in values["edges"].items()},
+            **{f"length_{kind}_um": length for kind, length in values["lengths"].items()},
+            "merging_segments": len(values["merging_segments"]),
+        }
+        assert scores == pytest.approx(wanted, abs=oracles["tolerance"]), case["name"]
+        assert run_length.merging_segments(skeletons, segment).tolist() == values["merging_segments"]
+
+
+@pytest.fixture
+def two_lines():
+    """Skeletons of 100 and 50 um, an edge every 10 um, 50 um apart."""
+    lines = [tree_of([(10 * i, y, 0, i - 1) for i in range(nodes)]) for nodes, y in ((11, 0), (6, 50))]
+    return run_length.from_trees(lines)
+
+
+def test_one_stray_node_does_not_merge_when_two_are_asked_for(two_lines):
+    segment = np.array([7] * 11 + [7] + [9] * 5)
+    assert run_length.expected_run_length(two_lines, segment)["length_merged_um"] == 100
+    lenient = run_length.expected_run_length(two_lines, segment, merge_min_nodes=2)
+    assert lenient["length_merged_um"] == 0
+    assert lenient["erl"] == pytest.approx((100**2 + 40**2) / 150)
+
+
+def test_nodes_take_the_segment_of_their_voxel_and_none_outside(two_lines):
+    volume = np.zeros((1, 6, 10), np.uint64)  # 10 um voxels: the last node of the long line is outside
+    volume[0, 0], volume[0, 5] = 7, 9
+    segment = run_length.segments_at(two_lines.xyz, volume, voxel_size=(10.0, 10.0, 10.0))
+    assert segment.tolist() == [7] * 10 + [0] + [9] * 6
+    scores = run_length.expected_run_length(two_lines, segment)
+    assert (scores["edges_omitted"], scores["erl"]) == (1, pytest.approx((90**2 + 50**2) / 150))
+
+
+def test_skeletons_without_cable_have_no_run_length():
+    nothing = run_length.from_trees([tree_of([(0, 0, 0, -1)])])
+    scores = run_length.expected_run_length(nothing, np.array([3]))
+    assert np.isnan(scores["erl"])
+    assert scores["erl_reason"] == "the skeletons have no cable"

@@ -1,105 +1,142 @@
-"""Scores of a segmentation against true labels: variation of information, adapted Rand error, in the two conventions
-of the field, each under its name.
+"""Label volume against label volume: variation of information, adapted Rand error, CREMI score.
 
-truth, segmentation: integer arrays of one shape. Truth 0 is unknown and left out where not said otherwise;
-segmentation 0 is an ordinary label, one big object.
+A merge is one segment in two objects, a split is one object in two segments. Precision falls with merges,
+recall with splits, in every convention here.
 """
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.metrics.scores import Scores, harmonic_mean, undefined
 
-
-def contingency(truth: np.ndarray, segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs of labels that occur: truth (k,), segmentation (k,), voxels (k,) int64, ascending."""
-    true, i = np.unique(truth.ravel(), return_inverse=True)
-    seen, j = np.unique(segmentation.ravel(), return_inverse=True)
-    pair, count = np.unique(i.astype(np.int64) * len(seen) + j, return_counts=True)
-    return true[pair // len(seen)], seen[pair % len(seen)], count
+BACKGROUND = 0
 
 
-def label_scores(truth: np.ndarray, segmentation: np.ndarray) -> Scores:
-    """All scores below from one contingency table, and cremi_score = sqrt((vi_split + vi_merge) * are_cremi)."""
-    if truth.shape != segmentation.shape:
-        raise ValueError(f"truth {truth.shape} and segmentation {segmentation.shape} differ in shape")
-    table = contingency(truth, segmentation)
-    known = tuple(column[table[0] != 0] for column in table)
-    everything = information(*table)
-    scores = {f"{name}_all": value for name, value in everything.items() if not name.endswith("_reason")}
-    if not len(known[2]):
-        names = (*VI_NAMES, *RAND_NAMES, *CREMI_NAMES, "rand_split", "rand_merge", "cremi_score")
-        return scores | undefined("the truth holds no object", *names)
-    scores |= information(*known) | rand(*known) | rand_cremi(*known, voxels=truth.size)
-    scores["cremi_score"] = math.sqrt((scores["vi_split"] + scores["vi_merge"]) * scores["are_cremi"])
-    return scores
+@dataclass(frozen=True)
+class Overlap:
+    """How many voxels each object of the truth shares with each segment: the pairs that occur.
 
-
-VI_NAMES = ("vi_split", "vi_merge")
-RAND_NAMES = ("are_skimage", "precision", "recall")
-CREMI_NAMES = ("are_cremi", "precision_cremi", "recall_cremi")
-
-
-def information(truth: np.ndarray, segmentation: np.ndarray, count: np.ndarray) -> Scores:
-    """Variation of information in bits: vi_split = H(segmentation | truth), vi_merge = H(truth | segmentation).
-
-    Meila 2007, J. Multivar. Anal. 98:873. scikit-image gives the same pair for (truth, segmentation), CREMI's
-    voi with the arguments the other way round.
+    truth, segment: (k,) labels. count: (k,) float64 voxels, > 0. voxels: of the whole volume.
     """
-    share = count / count.sum()
-    split, merge = (
-        float(-(share * np.log2(count / _sums(label, count))).sum()) for label in (truth, segmentation)
+
+    truth: np.ndarray
+    segment: np.ndarray
+    count: np.ndarray
+    voxels: int
+
+    def where(self, keep: np.ndarray) -> "Overlap":
+        return Overlap(self.truth[keep], self.segment[keep], self.count[keep], self.voxels)
+
+
+def overlap(segmentation: np.ndarray, truth: np.ndarray) -> Overlap:
+    """The overlaps of two volumes of integer labels of one shape. Needs some 40 bytes a voxel."""
+    if segmentation.shape != truth.shape:
+        raise ValueError(f"shapes {segmentation.shape} and {truth.shape}")
+    segments, segment = np.unique(segmentation, return_inverse=True)
+    objects, label = np.unique(truth, return_inverse=True)
+    pairs, count = np.unique(label.ravel() * len(segments) + segment.ravel(), return_counts=True)
+    return Overlap(
+        objects[pairs // len(segments)], segments[pairs % len(segments)], count.astype(float), truth.size
     )
-    return dict(zip(VI_NAMES, (split + 0.0, merge + 0.0)))  # + 0.0: no minus zero
 
 
-def rand(truth: np.ndarray, segmentation: np.ndarray, count: np.ndarray) -> Scores:
-    """Adapted Rand error over pairs of different voxels, as scikit-image; rand_split and rand_merge as funlib.
+def scores(segmentation: np.ndarray, truth: np.ndarray) -> Scores:
+    """All scores of a segmentation (integer labels) against the truth, both of one shape.
 
-    precision falls with merges, recall with splits. (scikit-image 0.26 returns the two swapped.)
+    Voxels whose truth is 0 do not count, except in the scores whose name ends in _all. Segment 0 is an ordinary
+    segment: one big object (for are_cremi see there).
     """
-    n = int(count.sum())
-    a, b = _squares(truth, count), _squares(segmentation, count)
-    ab = int((count.astype(object) ** 2).sum())
-    scores: Scores = {"rand_split": ab / a, "rand_merge": ab / b}
-    if a == b == n:
-        return scores | undefined("every object on both sides is one voxel", *RAND_NAMES)
-    scores["are_skimage"] = 1 - 2 * (ab - n) / (a + b - 2 * n)
-    for name, pairs, why in (
-        ("precision", b - n, "no two voxels share a segment"),
-        ("recall", a - n, "no two voxels share an object"),
-    ):
-        scores |= {name: (ab - n) / pairs} if pairs else undefined(why, name)
-    return scores
+    everything = overlap(segmentation, truth)
+    table = everything.where(everything.truth != BACKGROUND)
+    result = {**variation_of_information(everything, suffix="_all"), **variation_of_information(table)}
+    result |= {**adapted_rand_cremi(table), **adapted_rand_skimage(table), **rand_split_merge(table)}
+    if not len(table.count):
+        return result | undefined(NO_TRUTH, "cremi_score")
+    information = result["vi_split"] + result["vi_merge"]
+    return result | {"cremi_score": float(np.sqrt(information * result["are_cremi"]))}
 
 
-def rand_cremi(truth: np.ndarray, segmentation: np.ndarray, count: np.ndarray, *, voxels: int) -> Scores:
-    """Adapted Rand error as SNEMI3D's script, gala and CREMI have it (Arganda-Carreras et al. 2015).
+NO_TRUTH = "no voxel of the truth is labelled"
 
-    Voxels of an object in segmentation 0 count as objects of their own: they add c / `voxels` (all of the volume),
-    a remainder of a normalised version that is negligible in counts and in every published figure.
+
+def variation_of_information(table: Overlap, *, suffix: str = "") -> Scores:
+    """vi_split = H(segmentation | truth), vi_merge = H(truth | segmentation), in bits. Meila 2007, J. Multivar. Anal.
+
+    scikit-image returns (split, merge) for (truth, segmentation) as arguments; its default is our _all.
     """
-    seen = segmentation != 0
-    alone = int(count[~seen].sum()) / voxels
-    a = _squares(truth, count)
-    b = _squares(segmentation[seen], count[seen]) + alone
-    ab = int((count[seen].astype(object) ** 2).sum()) + alone
-    precision, recall = ab / b, ab / a
-    return dict(zip(CREMI_NAMES, (1 - harmonic_mean(precision, recall), precision, recall)))
+    names = [f"vi_split{suffix}", f"vi_merge{suffix}"]
+    if not len(table.count):
+        return undefined(NO_TRUTH, *names)
+    share = table.count / table.count.sum()
+    per_pair = (table.count / _total_of(labels, table.count) for labels in (table.truth, table.segment))
+    # + 0.0 makes -0.0 a plain 0
+    return {name: float(-(share * np.log2(part)).sum() + 0.0) for name, part in zip(names, per_pair)}
 
 
-def _sums(label: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(k,) voxels of the label in each row of the table."""
-    _, place = np.unique(label, return_inverse=True)
-    return np.bincount(place, weights=count)[place]
+def adapted_rand_cremi(table: Overlap) -> Scores:
+    """are_cremi, precision_cremi, recall_cremi as the scripts of SNEMI3D and CREMI have them.
+
+    Over objects without background. Voxels of an object in segment 0 count in no segment; with c of them, c / N
+    is added to the sums (N: voxels of the volume). That is left over from a version in shares, where it meant
+    "every such voxel is its own segment"; the published figures have it.
+    """
+    names = ("are_cremi", "precision_cremi", "recall_cremi")
+    if not len(table.count):
+        return undefined(NO_TRUTH, *names)
+    inside = table.where(table.segment != BACKGROUND)
+    alone = (table.count.sum() - inside.count.sum()) / table.voxels
+    objects = (_sums(table.truth, table.count) ** 2).sum()
+    segments = (_sums(inside.segment, inside.count) ** 2).sum() + alone
+    shared = (inside.count**2).sum() + alone
+    precision, recall = float(shared / segments), float(shared / objects)
+    return dict(zip(names, (1 - harmonic_mean(precision, recall), precision, recall)))
 
 
-def _squares(label: np.ndarray, count: np.ndarray) -> int:
-    """Sum over labels of voxels squared, in whole numbers that do not overflow."""
-    if not len(label):
-        return 0
-    _, place = np.unique(label, return_inverse=True)
-    sums = np.zeros(place.max() + 1, np.int64)
-    np.add.at(sums, place, count)
-    return int((sums.astype(object) ** 2).sum())
+def adapted_rand_skimage(table: Overlap) -> Scores:
+    """are_skimage, precision, recall over pairs of different voxels.
+
+    Arganda-Carreras et al. 2015, Front. Neuroanat. 9:142.
+    scikit-image 0.26 returns precision and recall swapped; ours have their proper sense. Every voxel its own
+    segment: no pair is predicted, precision is undefined and the error 1.
+    """
+    names = ("are_skimage", "precision", "recall")
+    if not len(table.count):
+        return undefined(NO_TRUTH, *names)
+    n = table.count.sum()
+    objects = (_sums(table.truth, table.count) ** 2).sum() - n
+    segments = (_sums(table.segment, table.count) ** 2).sum() - n
+    shared = (table.count**2).sum() - n
+    if not objects + segments:
+        return undefined("no two voxels are together in an object or a segment", *names)
+    result: Scores = {"are_skimage": float(1 - 2 * shared / (objects + segments))}
+    for name, pairs, what in (("precision", segments, "segment"), ("recall", objects, "object")):
+        if pairs:
+            result[name] = float(shared / pairs)
+        else:
+            result |= undefined(f"every voxel is a {what} of its own", name)
+    return result
+
+
+def rand_split_merge(table: Overlap) -> Scores:
+    """rand_split, rand_merge as in funlib.evaluate, 1 is best; a voxel makes a pair with itself too.
+
+    rand_split: the share of the pairs in one object that are in one segment; rand_merge: the reverse.
+    """
+    names = ("rand_split", "rand_merge")
+    if not len(table.count):
+        return undefined(NO_TRUTH, *names)
+    shared = (table.count**2).sum()
+    both = zip(names, (table.truth, table.segment))
+    return {name: float(shared / (_sums(labels, table.count) ** 2).sum()) for name, labels in both}
+
+
+def _sums(labels: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Voxels of each label."""
+    return np.bincount(np.unique(labels, return_inverse=True)[1], count)
+
+
+def _total_of(labels: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """(k,) for each pair the voxels of its label."""
+    inverse = np.unique(labels, return_inverse=True)[1]
+    return np.bincount(inverse, count)[inverse]

@@ -1,124 +1,128 @@
-"""Scores of a predicted mask against a reference mask: Dice, clDice, surface distances.
-
-P, R: bool arrays (z, y, x) of one shape; spacing: z, y, x in um. Undefined is NaN with a reason.
-"""
+"""Mask against mask: Dice, clDice, distances between surfaces, surface Dice."""
 
 import numpy as np
 from scipy import ndimage
 
 from pipeline.metrics.scores import Scores, harmonic_mean, undefined
 
+NEAR_27 = np.ones((3, 3, 3), bool)
+SURFACE_NAMES = ("hd95", "hd95_max", "hausdorff", "assd", "surface_dice")
+CLDICE_NAMES = ("cldice_precision", "cldice_sensitivity", "cldice")
 
-def dice(prediction: np.ndarray, reference: np.ndarray) -> Scores:
-    """2 |P and R| / (|P| + |R|) of the foreground (`dice`), of the background, and their mean.
 
-    Papers often mean `dice_class_mean`, which is near 0.5 for an empty prediction of a sparse neurite: say which.
+def scores(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    *,
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    tolerance_um: float = 1.0,
+) -> Scores:
+    """All scores of two masks of one shape (z, y, x), bool. voxel_size: z,y,x in um; distances are in um."""
+    return {
+        **dice_scores(prediction, reference),
+        **cldice(prediction, reference),
+        **surface_scores(prediction, reference, voxel_size=voxel_size, tolerance_um=tolerance_um),
+    }
+
+
+def dice_scores(prediction: np.ndarray, reference: np.ndarray) -> Scores:
+    """dice of the foreground, dice_background of the complements, dice_class_mean of both.
+
+    "Dice" in papers is often the class mean, which hardly moves on sparse neurites: about .5 for an empty
+    prediction. Both masks empty: dice is undefined, not 1.
     """
+    both = int((prediction & reference).sum())
+    sizes = int(prediction.sum()) + int(reference.sum())
+    voxels = prediction.size
+    names = ("dice", "dice_background")
     result: Scores = {}
-    for name, p, r in (("dice", prediction, reference), ("dice_background", ~prediction, ~reference)):
-        total = int(p.sum()) + int(r.sum())
-        if total:
-            result[name] = 2 * int((p & r).sum()) / total
-        else:
-            result |= undefined("both are empty", name)
-    if len(result) == 2:
-        return result | {"dice_class_mean": (result["dice"] + result["dice_background"]) / 2}
-    return result | undefined("one class is empty in both", "dice_class_mean")
+    for name, shared, total in zip(names, (both, voxels - sizes + both), (sizes, 2 * voxels - sizes)):
+        result |= {name: 2 * shared / total} if total else undefined("neither mask has a voxel of it", name)
+    lacking = [name for name in names if np.isnan(result[name])]
+    if lacking:
+        return result | undefined(f"{lacking[0]} is undefined", "dice_class_mean")
+    return result | {"dice_class_mean": (result["dice"] + result["dice_background"]) / 2}
 
 
-def cldice(prediction: np.ndarray, reference: np.ndarray, *, rescue: bool = True) -> Scores:
-    """Centre-line Dice, Shit et al. 2021, CVPR: share of each skeleton inside the other mask, and their mean.
+def cldice(prediction: np.ndarray, reference: np.ndarray) -> Scores:
+    """Centre-line Dice, and its parts: the share of each skeleton that lies in the other mask.
 
-    cldice_precision = |S(P) and R| / |S(P)|, cldice_sensitivity = |S(R) and P| / |S(R)|, cldice = harmonic mean.
-    The published code names the first two the other way round. rescue: see skeleton; without it a mask that thins
-    to nothing is undefined.
+    cldice_precision: of the prediction's skeleton; cldice_sensitivity: of the reference's (the authors' code has
+    the two names the other way round). Undefined where a mask is empty. Shit et al. 2021, CVPR.
     """
-    names = ("cldice", "cldice_precision", "cldice_sensitivity")
-    if not prediction.any() or not reference.any():
-        return undefined("a mask is empty", *names)
-    ours, theirs = (skeleton(mask, rescue=rescue) for mask in (prediction, reference))
-    if not ours.any() or not theirs.any():
-        return undefined("a skeleton is empty", *names)
-    precision = float(reference[ours].mean())
-    sensitivity = float(prediction[theirs].mean())
-    return dict(zip(names, (harmonic_mean(precision, sensitivity), precision, sensitivity)))
+    for mask, name in ((prediction, "prediction"), (reference, "reference")):
+        if not mask.any():
+            return undefined(f"the {name} is empty", *CLDICE_NAMES)
+    precision = float(reference[skeleton(prediction)].mean())
+    sensitivity = float(prediction[skeleton(reference)].mean())
+    return dict(zip(CLDICE_NAMES, (precision, sensitivity, harmonic_mean(precision, sensitivity))))
 
 
-def skeleton(mask: np.ndarray, *, rescue: bool = True) -> np.ndarray:
-    """Bool array of the mask's shape: Lee's skeleton; rescue: at least one voxel for every 26-connected component.
+def skeleton(mask: np.ndarray) -> np.ndarray:
+    """Centre line of a mask (z, y, x), bool, of which every 26-connected component keeps a voxel.
 
-    scikit-image erases objects of even thickness in 3D (a rod of 2 x 2 x 40 leaves nothing), which makes clDice 0/0.
-    Such a component is thickened by one voxel to an odd thickness, thinned again and cut back; if that
-    leaves nothing either, its deepest voxel stands for it.
+    scikit-image's 3D thinning (Lee 1994) erases objects of even thickness whole: 2 x 2 x 40 leaves nothing.
+    Such a component is thickened by one voxel to an odd thickness first; should that fail too, its deepest
+    voxel stands for it. Components that the plain thinning keeps are as it leaves them.
     """
+    lines = thinned(mask)
+    component, count = ndimage.label(mask, NEAR_27)
+    lost = np.setdiff1d(np.arange(1, count + 1), component[lines])
+    boxes = ndimage.find_objects(component)
+    for number in lost:
+        box = boxes[number - 1]
+        lines[box] |= _thickened_skeleton(component[box] == number)
+    return lines
+
+
+def thinned(mask: np.ndarray) -> np.ndarray:
+    """scikit-image's thinning of a mask (z, y, x), unguarded; the array's border counts as outside."""
     from skimage.morphology import skeletonize
 
-    padded = np.pad(mask, 1)  # objects at the border of the array thin otherwise
-    found = skeletonize(padded) & padded
-    if not rescue:
-        return found[1:-1, 1:-1, 1:-1]
-    labels, _ = ndimage.label(padded, np.ones((3, 3, 3)))
-    alive = np.zeros(labels.max() + 1, bool)
-    alive[labels[found]] = True
-    for label, box in enumerate(ndimage.find_objects(labels), 1):
-        if not alive[label]:
-            component = np.pad(labels[box] == label, 1)
-            found[box] |= _rescue(component)[1:-1, 1:-1, 1:-1]
-    return found[1:-1, 1:-1, 1:-1]
+    return skeletonize(np.pad(mask, 1)).astype(bool)[1:-1, 1:-1, 1:-1]
 
 
-def _rescue(component: np.ndarray) -> np.ndarray:
-    from skimage.morphology import skeletonize
-
-    thick = component.copy()
-    for axis in range(3):
-        thick |= np.roll(thick, 1, axis)  # the padding keeps it from wrapping round
-    found = skeletonize(np.pad(thick, 1))[1:-1, 1:-1, 1:-1] & component
-    if not found.any():
-        found = np.zeros_like(component)
-        found[np.unravel_index(ndimage.distance_transform_edt(component).argmax(), component.shape)] = True
-    return found
+def _thickened_skeleton(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 1)
+    lines = thinned(ndimage.binary_dilation(padded, np.ones((2, 2, 2), bool))) & padded
+    if not lines.any():
+        lines.flat[ndimage.distance_transform_edt(padded).argmax()] = True
+    return lines[1:-1, 1:-1, 1:-1]
 
 
-def surface_distances(
-    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """um from each surface voxel of P to the nearest of R, and the reverse; both masks hold something.
-
-    Surface: a voxel of the mask with one of six neighbours outside; beyond the array is outside.
-    """
-    # Nothing beyond the union's box matters, and tree masks fill little of a volume.
-    (box,) = ndimage.find_objects((prediction | reference).astype(np.int8))
-    ours, theirs = (_surface(mask[box]) for mask in (prediction, reference))
-    to_theirs, to_ours = (
-        ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in (theirs, ours)
-    )
-    return to_theirs[ours], to_ours[theirs]
-
-
-def _surface(mask: np.ndarray) -> np.ndarray:
+def surface(mask: np.ndarray) -> np.ndarray:
+    """Voxels of a mask with a 6-neighbour outside of it; what is outside of the array is outside of the mask."""
     return mask & ~ndimage.binary_erosion(mask)
 
 
-def surfaces(
-    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float], *, tolerance: float
+def surface_scores(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    *,
+    voxel_size: tuple[float, float, float],
+    tolerance_um: float,
 ) -> Scores:
-    """Distances of the surfaces in um.
+    """Distances between the surfaces of two masks (z, y, x), bool, in um. Undefined where one is empty.
 
-    hd95: 95th percentile of both directed sets pooled (as MedPy); hd95_max: the larger of the two directed
-    percentiles (as MONAI); hausdorff; assd: mean of the pooled set; surface_dice: share of all surface voxels
-    within `tolerance` of the other surface, inclusive.
+    hd95: 95th percentile (linear) of both directed sets of distances pooled, as MedPy has it. hd95_max: the
+    larger of the two directed percentiles, as MONAI has it. hausdorff: the maximum. assd: the pooled mean.
+    surface_dice: share of both surfaces that lies within the tolerance of the other, inclusive.
     """
-    names = ("hd95", "hd95_max", "hausdorff", "assd", "surface_dice")
-    if not prediction.any() or not reference.any():
-        return undefined("a mask is empty", *names)
-    both = surface_distances(prediction, reference, spacing)
-    pooled = np.concatenate(both)
-    values = (
-        np.percentile(pooled, 95),
-        max(np.percentile(one, 95) for one in both),
-        pooled.max(),
-        pooled.mean(),
-        (pooled <= tolerance).mean(),
-    )
-    return dict(zip(names, map(float, values)))
+    for mask, name in ((prediction, "prediction"), (reference, "reference")):
+        if not mask.any():
+            return undefined(f"the {name} is empty", *SURFACE_NAMES)
+    # No distance leaves the box that holds both masks: the distance transforms stay small.
+    [box] = ndimage.find_objects((prediction | reference).astype(np.int8))
+    surfaces = surface(prediction[box]), surface(reference[box])
+    directed = [
+        ndimage.distance_transform_edt(~second, sampling=voxel_size)[first]
+        for first, second in (surfaces, surfaces[::-1])
+    ]
+    pooled = np.concatenate(directed)
+    return {
+        "hd95": float(np.percentile(pooled, 95)),
+        "hd95_max": max(float(np.percentile(one, 95)) for one in directed),
+        "hausdorff": float(pooled.max()),
+        "assd": float(pooled.mean()),
+        "surface_dice": float((pooled <= tolerance_um).mean()),
+    }
