@@ -116,7 +116,7 @@ class Trace(Settings):
         description="With a root given: the longest tree among those within this (um) of the nearest.",
     )
     doubt: float = Field(
-        0.3,
+        0.5,
         ge=0,
         lt=1,
         description="Probability at which a stretch of neurite counts neither for nor against its branch.",
@@ -148,6 +148,13 @@ class Evaluate(Settings):
     esa_threshold: float = Field(
         2.0, gt=0, description="DSA and PDS count samples at this distance or farther (unit of esa_unit)."
     )
+    sholl_step_um: float = Field(
+        10.0, gt=0, description="Distance (um) between the spheres of the Sholl profiles."
+    )
+    topology: bool = Field(
+        True, description="Path topology and persistence too; slow for trees of a million nodes."
+    )
+    nblast: bool = Field(False, description="NBLAST too: similarity of type, by navis (seconds).")
 
 
 class Draw(Settings):

@@ -7,6 +7,7 @@ from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
 
 
+
 def forest(
     labels: np.ndarray,
     voxel_size: tuple[float, float, float],
@@ -36,11 +37,12 @@ def forest(
             "soma_acceptance_threshold": soma_um,
             "soma_invalidation_scale": 1.0,
             "soma_invalidation_const": const_um,
-            "pdrf_scale": 100_000,
+            "pdrf_scale": 5_000,
             "pdrf_exponent": 4,
         },
         anisotropy=voxel_size[::-1],
         dust_threshold=1,
+        fix_branching=False,
         progress=False,
     )
     parts = [skeletons[label] for label in sorted(skeletons) if len(skeletons[label].vertices)]
