@@ -108,3 +108,12 @@ def test_unknown_radii_are_left_out_and_counted():
     found = radii(unknown, line([0, 0, 0], [100, 0, 0]))
     assert np.isnan(found["radius_bias"])
     assert found["radius_left_out"] >= 200
+
+
+def test_nblast_of_a_tree_with_itself_is_1():
+    pytest.importorskip("navis")
+    from pipeline.metrics import nblast
+
+    tree = line([0, 0, 0], [50, 20, 10], pieces=30)
+    assert nblast.scores(tree, tree)["nblast"] == pytest.approx(1)
+    assert np.isnan(nblast.scores(line([0, 0, 0], [2, 0, 0]), tree)["nblast"])

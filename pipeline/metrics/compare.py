@@ -1,8 +1,12 @@
 """Two trees in, all their scores out: the flat table that evaluate writes."""
 
+from typing import Any
+
 import numpy as np
 
-from pipeline.metrics import distance, length, nodes
+from pipeline.metrics import distance, length, nodes, rooted, shape
+from pipeline.metrics import topology as paths
+from pipeline.metrics.nblast import scores as nblast_scores
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import EMPTY, Tree
 
@@ -19,7 +23,7 @@ class Measured:
 
 
 def describe(measured: Measured, *, suffix: str = "") -> Scores:
-    """Figures of one tree: nodes, trees (roots), length_um, branches (branch points), tips."""
+    """Figures of one tree: nodes, trees (roots), length_um, branches (branch points), tips, max_order."""
     tree = measured.tree
     return {
         f"nodes{suffix}": len(tree),
@@ -27,6 +31,7 @@ def describe(measured: Measured, *, suffix: str = "") -> Scores:
         f"length_um{suffix}": measured.length,
         f"branches{suffix}": len(measured.branch_points),
         f"tips{suffix}": len(measured.tips),
+        f"max_order{suffix}": rooted.max_order(tree),
     }
 
 
@@ -37,52 +42,135 @@ def compare(
     tolerance_um: float = 1.5,
     node_radius_um: float = 3.0,
     esa_threshold: float = 2.0,
+    sholl_step_um: float = 10.0,
+    topology: bool = True,
+    nblast: bool = False,
 ) -> Scores:
-    """Every score of a prediction (1) against a reference (2), both in um; undefined ones NaN with a reason."""
-    tolerances = (tolerance_um, *length.TOLERANCES_UM)
-    forward, backward = profiles(prediction, reference)
-    scores: Scores = {}
-    found = right = None
-    if forward and backward:
-        scores |= distance.esa(forward, backward, threshold=esa_threshold)
-        right = length.refine(forward, reference.edges, tolerances)
-        found = length.refine(backward, prediction.edges, tolerances)
-        spreads = length.spreads(forward, backward, prediction.edges, reference.edges)
-    else:
-        empty = "prediction" if not prediction.edges.has_cable else "reference"
-        scores |= undefined(f"the {empty} has no cable", *distance.ESA_NAMES)
-        spreads = undefined(f"the {empty} has no cable", *length.SPREAD_NAMES)
-    for tolerance, suffix in zip(tolerances, ("", *(f"_{t:g}um" for t in length.TOLERANCES_UM))):
-        scores |= length.scores(
-            right, found, prediction.length, reference.length, tolerance=tolerance, suffix=suffix
-        )
-    scores |= length.ratio(prediction.length, reference.length) | spreads
+    """Every score of a prediction (1) against a reference (2), both in um; undefined ones NaN with a reason.
+
+    topology: path topology and persistence too; they walk along paths one by one, which is slow for trees of
+    a million nodes. nblast: NBLAST too, where navis is installed.
+    """
+    scores = _along_cable(
+        prediction,
+        reference,
+        tolerance_um=tolerance_um,
+        esa_threshold=esa_threshold,
+        topology=topology,
+        node_radius_um=node_radius_um,
+    )
     for prefix, name, what in (("branch_", "branch_points", "branch point"), ("tip_", "tips", "tip")):
         points = getattr(prediction, name), getattr(reference, name)
         scores |= nodes.scores(*points, radius=node_radius_um, prefix=prefix, what=what)
+    scores |= _whole_trees(
+        prediction, reference, sholl_step_um=sholl_step_um, node_radius_um=node_radius_um, topology=topology
+    )
+    if nblast:
+        scores |= nblast_scores(prediction.tree, reference.tree)
     return scores
 
 
-def profiles(
-    first: Measured, second: Measured
-) -> tuple[distance.Profile, distance.Profile] | tuple[None, None]:
-    """Distances along each tree to the other; None where either has no cable."""
-    if not (first.edges.has_cable and second.edges.has_cable):
-        return None, None
+def _along_cable(
+    prediction: Measured,
+    reference: Measured,
+    *,
+    tolerance_um: float,
+    esa_threshold: float,
+    node_radius_um: float,
+    topology: bool,
+) -> Scores:
+    """The scores that come from the distance along the cable of each tree to the other: one pass for all."""
+    tolerances = (tolerance_um, *length.TOLERANCES_UM)
+    suffixes = ("", *(f"_{tolerance:g}um" for tolerance in length.TOLERANCES_UM))
+    scores: Scores = {}
+    right = found = None
+    if _empty(prediction, reference):
+        why = f"the {_empty(prediction, reference)} has no cable"
+        scores |= undefined(why, *distance.ESA_NAMES)
+        others = undefined(why, *length.SPREAD_NAMES, *shape.RADIUS_NAMES)
+    else:
+        forward, backward = profiles(prediction, reference)
+        scores |= distance.esa(forward, backward, threshold=esa_threshold)
+        right = length.refine(forward, reference.edges, tolerances)
+        found = length.refine(backward, prediction.edges, tolerances)
+        others = length.spreads(forward, backward, prediction.edges, reference.edges)
+        trees = reference.tree, reference.edges, prediction.tree, prediction.edges
+        others |= shape.radius_error(backward, *trees, tolerance=tolerance_um)
+    for tolerance, suffix in zip(tolerances, suffixes):
+        lengths = prediction.length, reference.length
+        scores |= length.scores(right, found, *lengths, tolerance=tolerance, suffix=suffix)
+    scores |= length.ratio(prediction.length, reference.length) | others
+    if topology:
+        scores |= _paths(prediction, reference, right, found, tolerance=tolerance_um, radius=node_radius_um)
+    return scores
+
+
+def _paths(
+    prediction: Measured,
+    reference: Measured,
+    right: distance.Profile | None,
+    found: distance.Profile | None,
+    *,
+    tolerance: float,
+    radius: float,
+) -> Scores:
+    """Path topology in both directions; without cable on one side all paths of the other are missing."""
+    ways = []
+    for one, other, refined in ((reference, prediction, found), (prediction, reference, right)):
+        if refined:
+            limits = {"tolerance": tolerance, "radius": radius}
+            ways.append(paths.faults(one.tree, one.edges, refined, other.tree, other.edges, **limits))
+        else:
+            ways.append(paths.all_missing(one.tree, one.length))
+    return paths.topology(*ways)
+
+
+def _whole_trees(
+    prediction: Measured, reference: Measured, *, sholl_step_um: float, node_radius_um: float, topology: bool
+) -> Scores:
+    """Sholl profiles and persistence diagrams around the root of the reference."""
+    if why := _empty(prediction, reference):
+        names = (*shape.SHOLL_NAMES, *(shape.PERSISTENCE_NAMES if topology else ()))
+        return undefined(f"the {why} has no cable", *names)
+    root = rooted.centre(reference.tree)
+    centre = reference.tree.xyz[root]
+    scores = shape.sholl(prediction.edges, reference.edges, centre, step_um=sholl_step_um)
+    if not topology:
+        return scores
+    near = rooted.nearest_node(prediction.tree, centre, radius=node_radius_um)
+    if near is None:
+        why = "no node of the prediction lies at the root of the reference"
+        return scores | undefined(why, *shape.PERSISTENCE_NAMES)
+    trees = [
+        rooted.one_tree(rooted.rerooted(tree, row), row)
+        for tree, row in ((prediction.tree, near), (reference.tree, root))
+    ]
+    return scores | shape.persistence(*trees)
+
+
+def _empty(prediction: Measured, reference: Measured) -> str:
+    """Which of the two has no cable: "prediction", "reference" or ""."""
+    if not prediction.edges.has_cable:
+        return "prediction"
+    return "" if reference.edges.has_cable else "reference"
+
+
+def profiles(first: Measured, second: Measured) -> tuple[distance.Profile, distance.Profile]:
+    """Distances along each tree to the other; both have cable."""
     return (
         distance.profile(first.tree, first.edges, second.edges),
         distance.profile(second.tree, second.edges, first.edges),
     )
 
 
-def without_reference() -> Scores:
+def without_reference(**settings: Any) -> Scores:
     """The scores of a tree that has no reference: all undefined."""
     nothing = Measured(EMPTY)
-    names = [name for name in compare(nothing, nothing) if not name.endswith("_reason")]
+    names = [name for name in compare(nothing, nothing, **settings) if not name.endswith("_reason")]
     return undefined("no reference", *names)
 
 
-def over_references(prediction: Measured, references: list[Measured], **settings: float) -> Scores:
+def over_references(prediction: Measured, references: list[Measured], **settings: Any) -> Scores:
     """Scores against several references of one neuron, as tracings by several people.
 
     Each score is the mean over the references, `<name>_min` and `<name>_max` the range, `human_<name>` the mean

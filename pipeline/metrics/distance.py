@@ -14,6 +14,7 @@ from pipeline.swc import Tree
 
 BATCH = 200_000  # points in memory at once, times candidates / 4
 FIRST_CANDIDATES = 4
+FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
 MANY = 20_000  # points from which a second thread pays
 
 
@@ -45,6 +46,15 @@ class Edges:
             distance[part], edge[part] = self._nearest(points[part])
         return distance, edge
 
+    def within(self, centres: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+        """All pairs of a centre (n, 3) and an edge that may lie within `radius` of it, a few that do not among them."""
+        index = self._pieces()
+        found = index.query_ball_point(centres, radius + self._piece / 2 + 1e-9 * radius)
+        centre = np.repeat(np.arange(len(centres)), [len(one) for one in found])
+        edge = self._edge_of_piece[np.concatenate([np.asarray(one, np.int64) for one in found])]
+        pairs = np.unique(np.stack([centre, edge]), axis=1)
+        return pairs[0], pairs[1]
+
     def distance_to(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
         """Distance of points (..., 3) to one given edge (...) each."""
         away = points - self.start[edge] - self.foot(points, edge)[..., None] * self.vector[edge]
@@ -56,6 +66,10 @@ class Edges:
         return np.clip(along / self._squared[edge], 0, 1)
 
     def _nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if len(points) * len(self.child) <= FEW:
+            every = self.distance_to(points[:, None], np.arange(len(self.child))[None])
+            edge = every.argmin(1)
+            return every[np.arange(len(points)), edge], edge
         # The KD-tree holds midpoints of pieces no longer than `piece`. A piece that is not among the k nearest
         # midpoints has its midpoint at d_k or farther, and so lies at d_k - piece / 2 or farther: a best
         # candidate within that bound is the nearest. Points that fail ask for four times as many candidates.

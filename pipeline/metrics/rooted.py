@@ -68,3 +68,9 @@ def centre(tree: Tree) -> int:
     """Row of the first soma node, else of the first root."""
     soma = np.flatnonzero(tree.type == SOMA)
     return int(soma[0] if len(soma) else np.flatnonzero(tree.parent < 0)[0])
+
+
+def nearest_node(tree: Tree, point: np.ndarray, *, radius: float) -> int | None:
+    """Row of the node nearest to a point (3,), None when none lies within the radius."""
+    apart = np.sqrt(((tree.xyz - point) ** 2).sum(1))
+    return int(apart.argmin()) if len(tree) and apart.min() <= radius else None

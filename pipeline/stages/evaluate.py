@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.files import format_table, write_json, write_text
 
 Triple = tuple[float, float, float]
+FAMILIES = {"topology", "nblast"}  # settings that ask for scores; the others belong into the table
 
 
 def run(
@@ -94,7 +95,7 @@ def _score(
 
     scores: dict[str, object] = {}
     if not wanted:
-        scores |= compare.without_reference()
+        scores |= compare.without_reference(**settings.model_dump())
     elif len(wanted) == 1:
         scores |= compare.compare(measured, wanted[0], **settings.model_dump())
         scores |= compare.describe(wanted[0], suffix="_reference")
@@ -104,7 +105,7 @@ def _score(
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
     as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
-    return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump()}
+    return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump(exclude=FAMILIES)}
 
 
 def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:
