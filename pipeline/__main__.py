@@ -26,6 +26,7 @@ STAGES = {
     "evaluate": "Measure a tree, against a reference where there is one.",
     "draw": "Draw a tree over its image.",
     "summarize": "Gather the metrics of all samples in one table.",
+    "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
     "train": "Train the network on a dataset.",
 }

@@ -27,7 +27,16 @@ LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
 # A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).
 NAME_BYTES = 100
 # Files that the workflow itself makes beside the samples' folders.
-RESERVED = ("metrics.tsv", "run.json", "samples.json", "batches", "demo_dataset", "log", "trained")
+RESERVED = (
+    "metrics.tsv",
+    "run.json",
+    "samples.json",
+    "batches",
+    "demo_dataset",
+    "log",
+    "trained",
+    "benchmark",
+)
 
 Triple = tuple[float, float, float]
 
@@ -60,12 +69,12 @@ class _Entry:
     problems: list[InputError]
 
 
-def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
+def discover(folder: Path, *, results: Path | None = None, may_be_empty: bool = False) -> list[Sample]:
     """The samples of `folder`: the rows of its samples.tsv, else every image file below it, sorted by path.
 
     Without a sheet an image is named by its path below `folder`, without suffix, "/" written as "__"; the .swc
     of the same stem beside it is its reference, in um. Hidden files, labels beside their image, and what lies
-    in `results` are passed over.
+    in `results` are passed over. A folder without images is an error unless it may be empty.
 
     Raises CombinedInputError with one line for each mistake in the sheet, the names and the paths.
     """
@@ -77,7 +86,7 @@ def discover(folder: Path, *, results: Path | None = None) -> list[Sample]:
         found = list(_read_sheet(sheet))
     else:
         found = list(_find_images(folder, results))
-        if not found:
+        if not found and not may_be_empty:
             suffixes = ", ".join(IMAGE_SUFFIXES)
             raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
     problems = [problem for entry in found for problem in entry.problems]

@@ -120,6 +120,45 @@ def overview(
     return figure
 
 
+def contest(
+    gold: Tree,
+    trees: dict[str, Tree],
+    *,
+    projection: np.ndarray | None,
+    voxel_size: tuple[float, float, float],
+    tolerance_um: float,
+) -> Figure:
+    """A row of panels seen along z: the gold standard alone, then each tree with it, captioned by its key.
+
+    projection: (y, x) grey values under the trees, None for black. Trees in um; colours as in `overview`.
+    """
+    voxel_um = np.asarray(voxel_size)[[2, 1]]
+    if projection is None:
+        corner = gold.xyz[:, :2].max(0)
+        projection = np.zeros(np.ceil((corner * 1.05 / voxel_um)[::-1]).astype(int) + 1)
+    size_um = np.array(projection.shape[::-1]) * voxel_um
+    captions = ["gold standard", *trees]
+    edge = WIDTH * 1.5 / len(captions)
+    height = min(edge * size_um[1] / size_um[0], HEIGHT)
+    figure = Figure(figsize=(edge * len(captions), height + TITLE), facecolor="black")
+    FigureCanvasAgg(figure)
+    plain = [(pieces(gold), {"color": REFERENCE, "linewidth": 1.0})]
+    grey = tone(pool(projection))
+    for place, layers in enumerate([plain, *(_layers(tree, gold, tolerance_um) for tree in trees.values())]):
+        panel = _panel(figure, place * edge, 0, edge - GAP, height)
+        _show(panel, grey, size_um, voxel_um)
+        panel.set_aspect("equal")
+        for segments, style in layers:
+            panel.add_collection(LineCollection(list(segments[:, :, :2]), **style))
+        panel.set_title(captions[place], color=INK, fontsize=10)
+    bar = scale_bar_um(size_um[0])
+    first, low = figure.axes[0], 0.95 * size_um[1]
+    left = 0.04 * size_um[0]
+    first.plot([left, left + bar], [low, low], color=INK, linewidth=3, solid_capstyle="butt")
+    first.text(left, low * 0.98, f"{bar:g} µm", color=INK, fontsize=9, va="bottom")
+    return figure
+
+
 def scale_bar_um(width_um: float) -> float:
     """The longest of 1, 2, 5, 10, 20 ... um within a fourth of the width."""
     longest = width_um / 4

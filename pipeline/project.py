@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline import config, dataset
+from pipeline import config, contest, dataset
 from pipeline.dataset import Sample
 from pipeline.errors import InputError
 
@@ -88,12 +88,16 @@ class Project:
     def where_results_are(self) -> str:
         """What a run says when it has ended well."""
         results = Path(self.settings.results)
-        lines = [
-            f"{len(self.samples)} samples reconstructed:",
-            f"  {results / 'metrics.tsv'}",
-            f"  {results / 'SAMPLE' / 'SAMPLE.swc'}",
-            f"  {results / 'SAMPLE' / 'overview.png'}   ({', '.join(list(self.samples)[:3])} ...)",
-        ]
+        lines = []
+        if (table := results / "metrics.tsv").exists():
+            lines += [
+                f"{len(self.samples)} samples reconstructed:",
+                f"  {table}",
+                f"  {results / 'SAMPLE' / 'SAMPLE.swc'}",
+                f"  {results / 'SAMPLE' / 'overview.png'}   ({', '.join(list(self.samples)[:3])} ...)",
+            ]
+        if (page := results / "benchmark" / "leaderboard.html").exists():
+            lines.append(f"leaderboard: {page}")
         return "\n".join(lines)
 
     def batch_voxels(self, batch: str) -> list[int]:
@@ -109,7 +113,10 @@ def open_project(values: dict[str, Any]) -> Project:
         folder = results / "demo_dataset"
         return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
     folder = Path(settings.dataset)
-    samples = {sample.name: sample for sample in dataset.discover(folder, results=results)}
+    # A folder of trees alone is one for the benchmark.
+    only_trees = bool(contest.discover(folder))
+    found = dataset.discover(folder, results=results, may_be_empty=only_trees)
+    samples = {sample.name: sample for sample in found}
     return Project(settings, folder, samples, is_demo=False)
 
 

@@ -87,4 +87,6 @@ def _read_names(samples: Path) -> list[str]:
         raise InputError(samples, f"not readable ({error})", "a JSON list of sample names") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(samples, "something else", "a JSON list of sample names")
+    if not names:
+        raise InputError(samples, "no sample: the dataset has no image", "at least one sample name")
     return names

@@ -13,7 +13,7 @@ rule infer:
     conda:
         "../../envs/pipeline.yaml"
     # Threads reach the stage as OMP_NUM_THREADS. Several samples: one process a core beats many threads a process.
-    threads: max(1, (workflow.cores or 1) // len(SAMPLES))
+    threads: max(1, (workflow.cores or 1) // max(1, len(SAMPLES)))
     resources:
         mem_mb=memory("infer"),
         runtime=minutes("infer"),

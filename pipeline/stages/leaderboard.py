@@ -1,0 +1,183 @@
+"""leaderboard: the scores of many tracers on many neurons to one page and one table."""
+
+import base64
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import __version__, contest, swc
+from pipeline.errors import InputError
+from pipeline.files import format_table, write_text
+
+if TYPE_CHECKING:
+    from pipeline.metrics.leaderboard import Metric
+
+OURS = "stack2swc"
+ALL = "all"
+BEST = 3
+DIGITS = 5
+
+
+def run(dataset: Path, scores: Path, page: Path, table: Path, *, own: Path | None = None) -> None:
+    """Rank tracers over many neurons on one page.
+
+    For each metric the median, quartiles, rank with its 95 % interval by bootstrap over neurons, and failures (no
+    file, a broken one, or no cable), over all neurons and by species; values of every tracer on every neuron; pictures.
+
+    Args:
+        dataset: folder of {neuron}/gold.swc and {neuron}/auto/{tracer}.swc.
+        scores: folder of {neuron}/tracings.tsv, made by evaluate from the folder auto; and of {neuron}/own.json,
+            the scores of a tree made by this pipeline, where there is one.
+        page: HTML to write: one file that needs no network.
+        table: TSV to write, the figures of the page: a row for each species, metric and tracer.
+        own: folder of {neuron}/{neuron}.swc in um, the trees that own.json is about.
+    """
+    from pipeline.metrics import leaderboard
+
+    neurons = contest.discover(dataset)
+    if not neurons:
+        allowed = "{neuron}/gold.swc and {neuron}/auto/{tracer}.swc"
+        raise InputError(dataset, "no neuron with tracings", allowed)
+    found = {neuron.name: _read_scores(scores / neuron.name) for neuron in neurons}
+    tracers = sorted({name for rows in found.values() for name in rows}, key=str.casefold)
+    values = {}
+    for metric in leaderboard.METRICS:
+        array = leaderboard.as_array(found, metric.name, tracers)
+        if metric is leaderboard.METRICS[0] or not np.isnan(array).all():
+            values[metric] = array
+    done = [[bool(rows.get(tracer)) for rows in found.values()] for tracer in tracers]
+    standings = _standings(neurons, tracers, values, done)
+    first = leaderboard.METRICS[0]
+    pictures = []
+    for column, neuron in enumerate(neurons):
+        best = [tracers[row] for row in leaderboard.best(values[first][:, column], first, count=BEST)]
+        pictures.append((neuron.name, neuron.species, _picture(neuron, best, found[neuron.name], own=own)))
+    data = {
+        "version": __version__,
+        "ours": OURS,
+        "metrics": [vars(metric) for metric in values],
+        "tracers": tracers,
+        "neurons": [{"name": neuron.name, "species": neuron.species} for neuron in neurons],
+        "done": done,
+        "values": {metric.name: array.tolist() for metric, array in values.items()},
+        "standings": standings,
+    }
+    write_text(table, format_table(standings))
+    write_text(page, _page(data, pictures))
+    print(f"{page}: {len(tracers)} tracers on {len(neurons)} neurons, {sum(map(sum, done))} trees")
+
+
+def _standings(
+    neurons: list[contest.Neuron],
+    tracers: list[str],
+    values: "dict[Metric, np.ndarray]",
+    done: list[list[bool]],
+) -> list[dict[str, object]]:
+    """A row for each species (all of them first), metric and tracer."""
+    from pipeline.metrics import leaderboard
+
+    groups = {ALL: list(range(len(neurons)))}
+    for species in sorted({neuron.species for neuron in neurons} - {contest.UNKNOWN}):
+        groups[species] = [row for row, neuron in enumerate(neurons) if neuron.species == species]
+    rows: list[dict[str, object]] = []
+    for species, columns in groups.items():
+        failures = [sum(not row[column] for column in columns) for row in done]
+        for metric, array in values.items():
+            standings = leaderboard.standings(array[:, columns], metric)
+            if standings is None:
+                continue
+            for place, tracer in enumerate(tracers):
+                head = {"species": species, "metric": metric.name, "tracer": tracer}
+                figures = {name: float(column[place]) for name, column in vars(standings).items()}
+                rows.append({**head, "neurons": len(columns), "failures": failures[place], **figures})
+    return rows
+
+
+def _read_scores(folder: Path) -> dict[str, dict[str, float]]:
+    """{tracer: {metric: value}} of one neuron: every score that is a number."""
+    path = folder / "tracings.tsv"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = {row["tree"].removesuffix(".swc"): row for row in csv.DictReader(file, delimiter="\t")}
+    except (OSError, KeyError) as error:
+        raise InputError(path, f"not readable ({error})", "a table made by evaluate") from error
+    if (own := folder / "own.json").exists():
+        rows[OURS] = json.loads(own.read_text(encoding="utf-8"))
+    return {tracer: _numbers(row) for tracer, row in rows.items()}
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    """The scores that are numbers; none at all for a tree without cable: it is a failure."""
+    numbers = {}
+    for name, value in row.items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return numbers if numbers.get("length_um", 0) > 0 else {}
+
+
+def _picture(
+    neuron: contest.Neuron, tracers: list[str], scores: dict[str, dict[str, float]], *, own: Path | None
+) -> bytes:
+    """PNG: the gold standard and the best tracings over the projection of the image."""
+    import matplotlib
+    import matplotlib.image
+
+    from pipeline import picture
+
+    size = neuron.voxel_size or (1.0, 1.0, 1.0)
+    trees = {}
+    for tracer in tracers:
+        score = scores[tracer]
+        caption = f"{tracer}   F1 {score['f1']:.3f}"
+        if tracer == OURS and own:
+            trees[caption] = swc.read(own / neuron.name / f"{neuron.name}.swc")
+        else:
+            trees[caption] = swc.read(neuron.tracings[tracer], unit=neuron.unit, voxel_size=size)
+    tolerance = scores[tracers[0]]["tolerance_um"] if tracers else 1.0
+    projection = matplotlib.image.imread(neuron.projection) if neuron.projection else None
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = picture.contest(
+            swc.read(neuron.gold, unit=neuron.unit, voxel_size=size),
+            trees,
+            projection=projection,
+            voxel_size=size,
+            tolerance_um=tolerance,
+        )
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _page(data: Mapping[str, object], pictures: list[tuple[str, str, bytes]]) -> str:
+    template = resources.files("pipeline.stages").joinpath("leaderboard.html").read_text(encoding="utf-8")
+    figures = "\n".join(
+        f'<figure><img alt="{html.escape(name)}: gold standard and best tracings"'
+        f' src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f"<figcaption>{html.escape(name)} ({html.escape(species)})</figcaption></figure>"
+        for name, species, png in pictures
+    )
+    # "</" would end the script element that holds the data.
+    text = json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return template.replace("__FIGURES__", figures).replace("__DATA__", text)
+
+
+def _plain(value: object) -> object:
+    """For JSON: rounded numbers, null for NaN, "failed" for infinity."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else "failed" if math.isinf(value) else round(value, DIGITS)
+    return value

@@ -1,0 +1,92 @@
+# `snakemake benchmark --config dataset=DIR`: tracings by many tools, and ours where there is an image, on one page.
+from pipeline import contest
+
+try:
+    CONTEST = {neuron.name: neuron for neuron in contest.discover(PROJECT.folder)}
+except InputError as error:
+    sys.exit(f"{error}")
+
+CONTEST_OURS = [name for name in CONTEST if name in SAMPLES]
+
+
+def contest_scores(wildcards):
+    """Inputs of the leaderboard; asked for by the target `benchmark` alone."""
+    if not CONTEST:
+        sys.exit(
+            f"{PROJECT.folder}: no neuron to benchmark on; allowed: {{neuron}}/gold.swc with"
+            " {neuron}/auto/{tracer}.swc below it"
+        )
+    return [
+        *expand(f"{RESULTS}/benchmark/{{neuron}}/tracings.tsv", neuron=CONTEST),
+        *expand(f"{RESULTS}/benchmark/{{neuron}}/own.json", neuron=CONTEST_OURS),
+    ]
+
+
+rule benchmark:
+    input:
+        f"{RESULTS}/benchmark/leaderboard.html",
+
+
+rule score_tracings:
+    input:
+        gold=lambda wildcards: CONTEST[wildcards.neuron].gold,
+        tracings=lambda wildcards: list(CONTEST[wildcards.neuron].tracings.values()),
+    output:
+        f"{RESULTS}/benchmark/{{neuron}}/tracings.tsv",
+    log:
+        f"{RESULTS}/benchmark/{{neuron}}/log/tracings.txt",
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder=lambda wildcards, input: Path(input.gold).with_name("auto"),
+        unit=lambda wildcards: CONTEST[wildcards.neuron].options,
+        options=stage_options("evaluate"),
+    shell:
+        "python -m pipeline evaluate --prediction {params.folder:q} --reference {input.gold:q} {params.unit}"
+        " --output {output:q} {params.options} > {log:q} 2>&1"
+
+
+rule score_own:
+    input:
+        gold=lambda wildcards: CONTEST[wildcards.neuron].gold,
+        tree=f"{RESULTS}/{{neuron}}/{{neuron}}.swc",
+    output:
+        f"{RESULTS}/benchmark/{{neuron}}/own.json",
+    log:
+        f"{RESULTS}/benchmark/{{neuron}}/log/own.txt",
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        unit=lambda wildcards: CONTEST[wildcards.neuron].options,
+        options=stage_options("evaluate"),
+    shell:
+        "python -m pipeline evaluate --prediction {input.tree:q} --prediction-unit=um --reference {input.gold:q}"
+        " {params.unit} --output {output:q} {params.options} > {log:q} 2>&1"
+
+
+rule leaderboard:
+    input:
+        contest_scores,
+    output:
+        page=report(f"{RESULTS}/benchmark/leaderboard.html", category="Benchmark"),
+        table=f"{RESULTS}/benchmark/leaderboard.tsv",
+    log:
+        f"{RESULTS}/benchmark/log/leaderboard.txt",
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        dataset=PROJECT.folder,
+        results=RESULTS,
+        scores=lambda wildcards, output: Path(output.page).parent,
+    shell:
+        "python -m pipeline leaderboard {params.dataset:q} {params.scores:q} {output.page:q} {output.table:q}"
+        " --own {params.results:q} > {log:q} 2>&1"
