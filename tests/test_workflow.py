@@ -1,0 +1,372 @@
+"""The workflow: plans for every shape of input, and one tiny dataset through all of it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+
+from conftest import ROOT, line
+from pipeline import project, rasterise, swc
+from pipeline.errors import InputError
+
+VOXEL_SIZE = (1.0, 0.5, 0.5)
+PER_SAMPLE = ("ingest", "tile", "infer", "stack", "segment", "trace", "evaluate", "draw")
+
+
+def command(folder: Path, *arguments: str, config: dict) -> list[str]:
+    pairs = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()
+    ]
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return [*snakemake, "--directory", str(folder), "--cores", "2", *arguments, "--config", *pairs]
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **more}
+
+
+def snakemake(folder: Path, *arguments: str, config: dict, **more: str) -> tuple[int, str]:
+    """Exit status and everything said of a run in `folder`."""
+    done = subprocess.run(
+        command(folder, *arguments, config=config),
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout
+
+
+def planned(folder: Path, *arguments: str, config: dict, **more: str) -> dict[str, int]:
+    """{rule: number of jobs} of a dry run."""
+    status, said = snakemake(folder, "--dry-run", *arguments, config=config, **more)
+    assert status == 0, said
+    if "Nothing to be done" in said:
+        return {}
+    table = said.rsplit("Job stats:", 1)[1].split("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+def counts(samples: int, **more: int) -> dict[str, int]:
+    return {**dict.fromkeys(PER_SAMPLE, samples), "summarize": 1, "all": 1, "total": 8 * samples + 2, **more}
+
+
+def read_table(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return {row["sample"]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+# --- plans -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    return path
+
+
+def make_folder(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1 1 0 0 0 1 -1\n" if path.suffix == ".swc" else "")
+    return folder
+
+
+SHEET = (
+    "sample\timage\tvoxel_size\treference\treference_unit\troot\n"
+    "one\ta.tif\t1.0,0.33,0.33\ta.swc\tvoxel\t1,2,3\n"
+    "two\tb.tif\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "sheet", "samples"),
+    [
+        (["a.tif", "b.tif", "a.swc"], "", 2),
+        (["a.tif", "b.tif", "a.swc"], SHEET, 2),
+        (["deep/er/a.tif", "deep/b.ome.tif"], "", 2),
+        (["b c.tif", "ü.tif", "x;y.tif", "a'b.tif", "$HOME.tif", "#1.tif", "b c.swc"], "", 6),
+    ],
+    ids=["folder", "sheet", "nested", "odd names"],
+)
+def test_plan_of_a_dataset(tmp_path, weights_file, names, sheet, samples):
+    folder = make_folder(tmp_path / "data", names)
+    if sheet:
+        (folder / "samples.tsv").write_text(sheet)
+    config = {"dataset": str(folder), "weights": str(weights_file)}
+    assert planned(tmp_path, config=config) == counts(samples)
+
+
+def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
+    jobs = planned(tmp_path, config={"weights": str(weights_file), "simulate": {"neurons": 4}})
+    assert jobs == counts(4, simulate=1, total=8 * 4 + 3)
+
+
+def test_without_weights_the_plan_trains_first(tmp_path):
+    config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif"])), "weights": ""}
+    assert planned(tmp_path, config=config) == counts(2, train=1, total=8 * 2 + 3)
+
+
+def test_train_is_a_target_that_needs_no_weights(tmp_path):
+    config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc"])), "weights": "none/such"}
+    assert planned(tmp_path, "train", config=config) == {"train": 1, "total": 1}
+
+
+def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
+    config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}
+    assert planned(tmp_path, config=config) == {"batch": 3, "summarize": 1, "all": 1, "total": 5}
+
+
+def test_plan_for_a_cluster(tmp_path, weights_file):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    profile = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+    config = {"dataset": str(folder), "weights": str(weights_file)}
+    assert planned(tmp_path, *profile, config=config) == counts(2)
+    assert planned(tmp_path, *profile, config={**config, "batch": 2})["batch"] == 1
+
+
+def test_the_clusters_profile_repeats_the_default_one():
+    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    slurm = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    assert default.items() <= slurm.items()
+    rules = set(
+        re.findall(r"^ *rule (\w+):", "".join(p.read_text() for p in ROOT.glob("workflow/**/*.smk")), re.M)
+    )
+    assert {*slurm["set-threads"], *slurm["set-resources"]} <= rules
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"trace": {"gap_mu": 3}}, "trace.gap_mu: is not a setting (did you mean trace.gap_um?)"),
+        ({"dataset": "no/such"}, "no/such: no such folder"),
+        ({"dataset": "."}, "no image file below it"),
+        ({"weights": "none.safetensors"}, "weights: none.safetensors: no such file"),
+        ({"weights": "text.safetensors"}, "weights: text.safetensors: not a safetensors file"),
+    ],
+    ids=["setting", "no folder", "no image", "no weights", "no such weights"],
+)
+def test_mistake_ends_the_run_with_one_clear_line(tmp_path, config, words):
+    (tmp_path / "text.safetensors").write_text("these are no weights, but more than eight bytes")
+    status, said = snakemake(tmp_path, config=config)
+    assert status != 0
+    assert "Traceback" not in said
+    assert words in said.strip().splitlines()[-1]
+    assert not (tmp_path / "results/metrics.tsv").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--snakefile", "workflow/batch.smk"]])
+def test_snakemake_finds_nothing_to_remark(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_memory_and_time_grow_with_image_and_attempt():
+    need = project.Need(mb=1000, bytes_per_voxel=10, minutes=5, seconds_per_megavoxel=6)
+    assert need.mem_mb(0, attempt=1) == 1000
+    assert need.mem_mb(100_000_000, attempt=2) == 2 * (1000 + 1000)
+    assert need.runtime(100_000_000, attempt=3) == 3 * (5 + 10)
+
+
+def test_a_results_folder_is_held_by_one_run_and_free_after_it(tmp_path):
+    with project.hold(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} on"):
+        project.hold(tmp_path)
+    project.hold(tmp_path).close()
+
+
+# --- one tiny dataset through all of it ------------------------------------------------------------------------
+
+
+def draw_neurite(path: Path, points: list[tuple[float, float, float]]) -> None:
+    """A bright bent tube in 9 x 48 x 48 noisy voxels, with its tree beside it."""
+    rng = np.random.default_rng(0)
+    trees = [line(first, last, pieces=4) for first, last in zip(points[:-1], points[1:], strict=True)]
+    inside = [rasterise.mask(tree, (9, 48, 48), VOXEL_SIZE, min_radius_um=1) for tree in trees]
+    image = (10 + 190 * np.any(inside, axis=0) + rng.normal(0, 3, inside[0].shape)).clip(0, 255)
+    tifffile.imwrite(
+        path,
+        image.astype(np.uint8),
+        imagej=True,
+        resolution=(2, 2),
+        metadata={"axes": "ZYX", "spacing": 1.0, "unit": "um"},
+    )
+    swc.write(path.with_suffix(".swc"), trees[0], header={})
+
+
+@pytest.fixture(scope="module")
+def neurites(tmp_path_factory) -> Path:
+    """A dataset of two images and a file that is none."""
+    folder = tmp_path_factory.mktemp("data")
+    draw_neurite(folder / "straight.tif", [(2, 12, 4), (22, 12, 4)])
+    draw_neurite(folder / "bent ü.tif", [(3, 4, 4), (12, 12, 4), (21, 6, 4)])
+    (folder / "broken.tif").write_bytes((folder / "straight.tif").read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bright_weights(neurites, tmp_path_factory) -> Path:
+    """Weights of a tiny network (windows of 5 x 16 x 16) to which what is bright is neurite."""
+    import torch
+
+    from pipeline.network import weights
+    from pipeline.network.vit3d import Architecture, SliceSegmenter
+
+    torch.manual_seed(0)
+    model = SliceSegmenter(Architecture(depth=5, tile=16, width=24, blocks=4, heads=3)).eval()
+    image = torch.from_numpy(
+        tifffile.imread(neurites / "straight.tif")[2:7, 16:32, 16:32].astype(np.float32) / 255
+    )
+    with torch.inference_mode():
+        logits = model(image[None, None])
+        bright = image[2] > 0.4
+        logit = logits.reshape(16, 16)
+        difference = (logit[bright].mean() - logit[~bright].mean()).item()
+        middle = (logit[bright].mean() + logit[~bright].mean()).item() / 2
+        gain = 6 / difference
+        model.decoder.head.bias.sub_(middle).mul_(gain)
+        model.decoder.head.weight.mul_(gain)
+    path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
+    weights.save(path, model, card={})
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(neurites, bright_weights) -> dict:
+    tile = {"window": 16, "block_voxels": 65_536, "block_edge": 128}
+    return {"dataset": str(neurites), "weights": str(bright_weights), "tile": tile, "draw": {"dpi": 50}}
+
+
+@pytest.fixture(scope="module")
+def first_run(settings, tmp_path_factory) -> tuple[Path, int, str]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, *snakemake(folder, config=settings)
+
+
+def tree_bytes(folder: Path) -> dict[str, bytes]:
+    paths = [
+        *folder.glob("results/*/*.swc"),
+        *folder.glob("results/*/metrics.json"),
+        *folder.glob("results/*.tsv"),
+    ]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
+
+
+def test_a_bad_image_is_told_and_the_others_finish(first_run):
+    folder, status, said = first_run
+    assert status != 0
+    rows = read_table(folder / "results/metrics.tsv")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "bent ü": "ok",
+        "broken": "failed",
+        "straight": "ok",
+    }
+    assert "broken.tif" in rows["broken"]["reason"]
+    assert "failed: broken: ingest:" in said
+    assert not (folder / "results/run.json").exists()
+
+
+def test_a_good_image_becomes_a_tree_with_scores_and_a_picture(first_run):
+    results = first_run[0] / "results"
+    assert len(swc.read(results / "straight/straight.swc")) > 5
+    assert float(read_table(results / "metrics.tsv")["straight"]["f1"]) > 0
+    assert (results / "bent ü/overview.png").stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def repaired(first_run, settings, neurites) -> Path:
+    """The first run's folder after the broken image is gone and the same command ran again."""
+    folder = first_run[0]
+    (neurites / "broken.tif").unlink()
+    assert planned(folder, config=settings) == {"summarize": 1, "all": 1, "total": 2}
+    status, said = snakemake(folder, config=settings)
+    assert status == 0, said
+    assert "2 samples reconstructed" in said
+    assert str(Path("results/metrics.tsv")) in said
+    return folder
+
+
+def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
+    status, said = snakemake(repaired, config=settings)
+    assert status == 0
+    assert "Nothing to be done" in said
+    assert set(read_table(repaired / "results/metrics.tsv")) == {"bent ü", "straight"}
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({"trace": {"gap_um": 4.25}}, "trace"),
+        ({"segment": {"high": 0.7}}, "segment"),
+        ({"evaluate": {"tolerance_um": 2.5}}, "evaluate"),
+        ({"tile": {"overlap": 0.5}}, "tile"),
+    ],
+)
+def test_a_changed_setting_reruns_its_stage_and_what_follows_and_nothing_else(
+    repaired, settings, change, first
+):
+    changed = {name: {**settings.get(name, {}), **section} for name, section in change.items()}
+    jobs = planned(repaired, config={**settings, **changed})
+    after = PER_SAMPLE[PER_SAMPLE.index(first) :]
+    assert jobs == {**dict.fromkeys(after, 2), "summarize": 1, "all": 1, "total": 2 * len(after) + 2}
+
+
+def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
+    assert planned(repaired, "--cores", "1", config=settings, STACK2SWC_INFER_BATCH="3") == {}
+
+
+def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired, settings, tmp_path):
+    running = subprocess.Popen(
+        command(tmp_path, config=settings),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 300
+    while not list(tmp_path.glob("results/*/log/infer.txt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / "results/run.json").exists()
+    status, said = snakemake(tmp_path, config=settings)
+    assert status == 0, said
+    assert tree_bytes(tmp_path) == tree_bytes(repaired)
+    assert not list(tmp_path.glob("results/**/*.tmp.*"))
+
+
+def test_batches_end_with_the_same_bytes_and_tell_a_bad_image(repaired, settings, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(settings["dataset"], data)
+    (data / "zero.tif").write_bytes(b"no image")
+    config = {**settings, "dataset": str(data), "batch": 2}
+    status, said = snakemake(tmp_path, config=config)
+    assert status != 0
+    assert "failed: zero: ingest:" in said
+    assert read_table(tmp_path / "results/metrics.tsv")["zero"]["status"] == "failed"
+    (data / "zero.tif").unlink()
+    status, said = snakemake(tmp_path, config=config)
+    assert status == 0, said
+    assert tree_bytes(tmp_path) == tree_bytes(repaired)
+    assert planned(tmp_path, config=config) == {}
