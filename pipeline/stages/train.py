@@ -36,7 +36,8 @@ def run(
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    trained, held_out = _load_pairs(datasets, settings)
+    folders = [*datasets, *map(Path, settings.more_datasets.split())]
+    trained, held_out = _load_pairs(folders, settings)
     scenes = _simulate(settings)
     if not trained and not scenes:
         raise InputError(datasets[0], "no sample with a reference, none simulated", "one at least")
