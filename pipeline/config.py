@@ -101,7 +101,7 @@ class Trace(Settings):
     )
     const_um: float = Field(1.5, ge=0, description="TEASAR: see scale (um). Lower: more tips, more spurs.")
     soma_um: float = Field(
-        5.0,
+        3.5,
         gt=0,
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )

@@ -1,10 +1,14 @@
 """Which tree of the forest is the neuron, and where it starts."""
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from pipeline import swc
 from pipeline.swc import Tree, voxel_to_um
 from pipeline.tracing import graph, skeleton
+
+# Over this distance (um) the thickness of a neurite's end is measured.
+NEAR_UM = 5.0
 
 
 def choose(
@@ -32,8 +36,8 @@ def choose(
         tips = mine & (graph.degree(forest) <= 1)
         cut = tips & skeleton.at_border(forest, shape_zyx, voxel_size)
         soma = mine & (forest.radius >= soma_um)
-        starts = next(nodes for nodes in (soma, cut, tips) if nodes.any())
-        root = np.where(starts, forest.radius, -1).argmax()
+        starts = np.flatnonzero(next(nodes for nodes in (soma, cut, tips) if nodes.any()))
+        root = starts[_thickness(forest, mine, starts).argmax()]
     else:
         away = np.linalg.norm(forest.xyz - voxel_to_um(np.array(root_zyx), voxel_size), axis=1)
         nearest = np.full(len(length), np.inf)
@@ -42,3 +46,10 @@ def choose(
         root = np.where(mine, away, np.inf).argmin()
     hung = graph.rooted(forest.xyz, forest.radius, graph.edges(forest), root=int(root))
     return swc.take(hung, np.flatnonzero(mine))
+
+
+def _thickness(forest: Tree, mine: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Median radius near each of `nodes` in the same tree: at a tip itself the radius says little."""
+    rows = np.flatnonzero(mine)
+    near = cKDTree(forest.xyz[rows]).query_ball_point(forest.xyz[nodes], NEAR_UM)
+    return np.array([np.median(forest.radius[rows[places]]) for places in near])

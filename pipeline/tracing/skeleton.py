@@ -7,7 +7,6 @@ from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
 
 
-
 def forest(
     labels: np.ndarray,
     voxel_size: tuple[float, float, float],
@@ -86,4 +85,4 @@ def at_border(
 ) -> np.ndarray:
     """bool (n,): nodes in the outermost voxels of the volume, where a neurite is cut rather than ends."""
     place = um_to_voxel(tree.xyz, voxel_size)
-    return ((place < 0.5) | (place > np.array(shape_zyx) - 1.5)).any(1)
+    return np.any((place < 0.5) | (place > np.array(shape_zyx) - 1.5), axis=1)
