@@ -95,7 +95,7 @@ def _along_cable(
         found = length.refine(backward, prediction.edges, tolerances)
         others = length.spreads(forward, backward, prediction.edges, reference.edges)
         trees = reference.tree, reference.edges, prediction.tree, prediction.edges
-        others |= shape.radius_error(backward, *trees, tolerance=tolerance_um)
+        others |= shape.radius_error(found, *trees, tolerance=tolerance_um)
     for tolerance, suffix in zip(tolerances, suffixes):
         lengths = prediction.length, reference.length
         scores |= length.scores(right, found, *lengths, tolerance=tolerance, suffix=suffix)

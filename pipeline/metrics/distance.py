@@ -104,11 +104,8 @@ class Edges:
             )
             self._edge_of_piece, step = spread(count)
             along = (step + 0.5) / count[self._edge_of_piece]
-            self._index = cKDTree(
-                self.start[self._edge_of_piece] + along[:, None] * self.vector[self._edge_of_piece],
-                balanced_tree=False,
-                compact_nodes=False,
-            )
+            middles = self.start[self._edge_of_piece] + along[:, None] * self.vector[self._edge_of_piece]
+            self._index = cKDTree(middles)
         return self._index
 
 

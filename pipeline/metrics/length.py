@@ -25,15 +25,16 @@ def refine(profile: Profile, other: Edges, tolerances: tuple[float, ...]) -> Pro
     """
     done, todo = [], profile
     while len(todo.length):
-        lowest = (todo.distance_first + todo.distance_last - todo.length) / 2
-        highest = upper_bound(todo, other)
-        open_ = np.zeros(len(todo.length), bool)
-        for tolerance in tolerances:
-            open_ |= (lowest <= tolerance) & (tolerance < highest) & (todo.length > tolerance / SMALLEST)
-        done.append(_choose(todo, ~open_))
-        todo = halve(_choose(todo, open_), other)
-    joined = {name: np.concatenate([getattr(part, name) for part in done]) for name in INTERVAL}
-    return replace(profile, **joined)
+        open_ = np.flatnonzero(_straddles(todo, _lipschitz_bound(todo), tolerances))
+        some = choose(todo, open_)
+        open_ = open_[
+            _straddles(some, upper_bound(some, other), tolerances)
+        ]  # the dearer bound where it may help
+        settled = np.ones(len(todo.length), bool)
+        settled[open_] = False
+        done.append(choose(todo, settled))
+        todo = halve(choose(todo, open_), other)
+    return join(done)
 
 
 INTERVAL = (
@@ -48,9 +49,22 @@ INTERVAL = (
 )
 
 
+def _straddles(profile: Profile, highest: np.ndarray, tolerances: tuple[float, ...]) -> np.ndarray:
+    """(m,) whether a tolerance lies between the bounds of an interval that is worth halving for it."""
+    lowest = (profile.distance_first + profile.distance_last - profile.length) / 2
+    open_ = np.zeros(len(highest), bool)
+    for tolerance in tolerances:
+        open_ |= (lowest <= tolerance) & (tolerance < highest) & (profile.length > tolerance / SMALLEST)
+    return open_
+
+
+def _lipschitz_bound(profile: Profile) -> np.ndarray:
+    return (profile.distance_first + profile.distance_last + profile.length) / 2
+
+
 def upper_bound(profile: Profile, other: Edges) -> np.ndarray:
     """(m,) a distance that no point of each interval exceeds."""
-    bound = (profile.distance_first + profile.distance_last + profile.length) / 2
+    bound = _lipschitz_bound(profile)
     to_first_edge = other.distance_to(profile.last, profile.edge_first)
     to_last_edge = other.distance_to(profile.first, profile.edge_last)
     bound = np.minimum(bound, np.maximum(profile.distance_first, to_first_edge))
@@ -148,7 +162,7 @@ def farthest(profile: Profile, other: Edges) -> float:
     best = 0.0
     while len(profile.length):
         best = max(best, profile.distance_first.max(), profile.distance_last.max())
-        profile = _choose(profile, upper_bound(profile, other) > best * (1 + HAUSDORFF_ERROR) + 1e-9)
+        profile = choose(profile, upper_bound(profile, other) > best * (1 + HAUSDORFF_ERROR) + 1e-9)
         profile = halve(profile, other) if len(profile.length) else profile
     return float(best)
 
@@ -159,5 +173,12 @@ def _weighted(profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     return distance, np.concatenate([profile.length, profile.length]) / 2
 
 
-def _choose(profile: Profile, which: np.ndarray) -> Profile:
+def choose(profile: Profile, which: np.ndarray) -> Profile:
+    """Some of the intervals."""
     return replace(profile, **{name: getattr(profile, name)[which] for name in INTERVAL})
+
+
+def join(parts: list[Profile]) -> Profile:
+    """The intervals of all parts, one after another; the samples of the first."""
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in INTERVAL}
+    return replace(parts[0], **joined)

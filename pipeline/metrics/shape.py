@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.metrics.distance import Edges, Profile, spread
+from pipeline.metrics.distance import Edges, Profile
+from pipeline.metrics.length import choose, halve, join
 from pipeline.metrics.rooted import child_counts, next_above, path_distance
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
@@ -115,7 +116,7 @@ def sliced_wasserstein(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def radius_error(
-    backward: Profile,
+    found: Profile,
     reference: Tree,
     reference_edges: Edges,
     prediction: Tree,
@@ -126,27 +127,26 @@ def radius_error(
     """r_P - r_R along the reference's cable within the tolerance of the prediction, by length, radii linear on edges.
 
     radius_bias (mean), radius_error (mean absolute) in um, radius_relative (mean of |r_P - r_R| / r_R), and
-    radius_left_out: samples with a radius <= 0 on either side. Sampled every 0.5 um or closer; of the prediction
-    the nearer of the two edges that are nearest to the ends of the interval (of about 1 um) around the sample.
+    radius_left_out: samples with a radius <= 0 on either side. found: the profile of the reference, any refinement;
+    it is sampled every 0.5 um or closer where it comes near the prediction, each sample for half of the intervals
+    that it ends.
     """
-    count = np.maximum(np.ceil(backward.length / RADIUS_STEP_UM), 1).astype(np.int64)
-    interval, step = spread(count)
-    along = (step + 0.5) / count[interval]
-    points = backward.first[interval] + along[:, None] * (backward.last - backward.first)[interval]
-    candidates = np.stack([backward.edge_first[interval], backward.edge_last[interval]])
-    apart = np.stack([prediction_edges.distance_to(points, edge) for edge in candidates])
-    chosen, number = apart.argmin(0), np.arange(len(points))
-    near = (apart[chosen, number] <= tolerance) & (backward.length[interval] > 0)
-    edge, points = candidates[chosen, number][near], points[near]
-    weight = (backward.length / count)[interval][near]
-    predicted = _radius(prediction, prediction_edges, edge, prediction_edges.foot(points, edge))
-    owner = backward.edge[interval][near]
-    wanted = _radius(reference, reference_edges, owner, reference_edges.foot(points, owner))
-    valid = (predicted > 0) & (wanted > 0)
-    left_out = {"radius_left_out": int((~valid).sum())}
+    near = np.minimum(found.distance_first, found.distance_last) - found.length / 2 <= tolerance
+    fine = choose(found, near & (found.length > 0))
+    while (coarse := fine.length > RADIUS_STEP_UM).any():
+        fine = join([choose(fine, ~coarse), halve(choose(fine, coarse), prediction_edges)])
+    points = np.concatenate([fine.first, fine.last])
+    apart = np.concatenate([fine.distance_first, fine.distance_last])
+    predicted = _radius(
+        prediction, prediction_edges, np.concatenate([fine.edge_first, fine.edge_last]), points
+    )
+    wanted = _radius(reference, reference_edges, np.concatenate([fine.edge, fine.edge]), points)
+    valid = (apart <= tolerance) & (predicted > 0) & (wanted > 0)
+    left_out = {"radius_left_out": int(((apart <= tolerance) & ~valid).sum())}
     if not valid.any():
         return undefined("no matched cable with radii", *RADIUS_NAMES[:3]) | left_out
-    off, weight = (predicted - wanted)[valid], weight[valid] / weight[valid].sum()
+    weight = np.concatenate([fine.length, fine.length])[valid]
+    off, weight = (predicted - wanted)[valid], weight / weight.sum()
     return {
         "radius_bias": float(off @ weight),
         "radius_error": float(np.abs(off) @ weight),
@@ -158,6 +158,7 @@ def radius_error(
 RADIUS_NAMES = ("radius_bias", "radius_error", "radius_relative", "radius_left_out")
 
 
-def _radius(tree: Tree, edges: Edges, edge: np.ndarray, along: np.ndarray) -> np.ndarray:
-    child = edges.child[edge]
+def _radius(tree: Tree, edges: Edges, edge: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n,) radius at the foot of each point (n, 3) on its edge (n,)."""
+    child, along = edges.child[edge], edges.foot(points, edge)
     return (1 - along) * tree.radius[child] + along * tree.radius[tree.parent[child]]

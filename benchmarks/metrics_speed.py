@@ -1,0 +1,118 @@
+"""How long the default scores of a pair take: python benchmarks/metrics_speed.py [--pairs 1000] [--large 1000000]
+
+Prints a Markdown table. Each row runs in a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import swc
+from pipeline.files import write_text
+from pipeline.metrics.compare import Measured, compare
+
+EDGE_UM = 2.5
+JITTER_UM = 0.5
+ROW = "{:.0f} {:.0f} {:.3f} {:.3f} {:.3f} {:.2f} {:.0f}"
+
+
+def grow(nodes: int, *, seed: int) -> swc.Tree:
+    """A tree of straight-ish branches: node 50 k starts a new one somewhere on the tree."""
+    rng = np.random.default_rng(seed)
+    step = 50
+    turns = rng.normal(scale=0.2, size=(nodes, 3))
+    xyz, parent = np.zeros((nodes, 3)), np.arange(nodes) - 1
+    for first in range(0, nodes, step):
+        last = min(first + step, nodes)
+        start = int(rng.integers(0, first)) if first else -1
+        heading = rng.normal(size=3) + np.cumsum(turns[first:last], axis=0)
+        heading *= EDGE_UM / np.linalg.norm(heading, axis=1, keepdims=True)
+        xyz[first:last] = (xyz[start] if first else 0) + np.cumsum(heading, axis=0)
+        parent[first] = start
+    return swc.Tree(xyz, np.ones(nodes), parent, np.full(nodes, 3))
+
+
+def write_pair(folder: Path, nodes: int, *, seed: int) -> tuple[Path, Path]:
+    tree = grow(nodes, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    jittered = swc.Tree(
+        tree.xyz + rng.normal(scale=JITTER_UM, size=tree.xyz.shape), tree.radius, tree.parent, tree.type
+    )
+    paths = folder / f"{nodes}_{seed}_a.swc", folder / f"{nodes}_{seed}_b.swc"
+    for path, one in zip(paths, (jittered, tree)):
+        table = np.column_stack([np.arange(1, nodes + 1), one.type, one.xyz, one.radius, one.parent + 1])
+        table[one.parent < 0, 6] = -1
+        rows = "\n".join(ROW.format(*row) for row in table.tolist())
+        write_text(path, rows + "\n")
+    return paths
+
+
+def score(job: tuple[Path, Path, bool]) -> float:
+    first, second, topology = job
+    return compare(Measured(swc.read(first)), Measured(swc.read(second)), topology=topology)["f1"]
+
+
+def run(folder: Path, nodes: int, pairs: int, topology: bool) -> None:
+    jobs = [(*write_pair(folder, nodes, seed=10 * seed), topology) for seed in range(min(pairs, 20))]
+    jobs = [jobs[number % len(jobs)] for number in range(pairs)]
+    began = time.perf_counter()
+    if pairs == 1:
+        values = list(map(score, jobs))
+    else:
+        with Pool(os.cpu_count()) as pool:
+            values = pool.map(score, jobs, chunksize=4)
+    seconds = time.perf_counter() - began
+    families = "all" if topology else "all but topology"
+    memory = peak_megabytes()
+    print(f"| {nodes:,} | {pairs:,} | {families} | {seconds:.1f} | {memory:.0f} | {np.mean(values):.3f} |")
+
+
+def peak_megabytes() -> float:
+    """Largest resident memory of this process or one of its workers."""
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return (
+        max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        / unit
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pairs", type=int, default=1000, help="pairs of trees of 1,000 nodes")
+    parser.add_argument("--large", type=int, default=1_000_000, help="nodes of the large pair")
+    parser.add_argument(
+        "--row", nargs=3, type=int, metavar=("NODES", "PAIRS", "TOPOLOGY"), help=argparse.SUPPRESS
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.row:
+            nodes, pairs, topology = options.row
+            run(Path(folder), nodes, pairs, bool(topology))
+            return
+    print(f"{os.cpu_count()} cores; reading included\n")
+    print(
+        "| nodes | pairs | scores | seconds | peak MB of a process | mean F1 |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
+    rows = [(1000, options.pairs, 1), (30_000, 1, 1), (30_000, 1, 0), (options.large, 1, 0)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
+    for row in rows:
+        command = [sys.executable, __file__, "--row", *map(str, row)]
+        subprocess.run(command, check=True, env=environment)
+
+
+if __name__ == "__main__":
+    main()
