@@ -1,0 +1,407 @@
+"""DIADEM score: is each branch point and tip of the gold standard there, and joined to its ancestors as it should be?
+
+Gillette, Brown, Ascoli 2011, Neuroinformatics 9:233, as their program computes it. Both trees become rooted binary
+trees of branch points and tips (here: nodes). The roots count as matched. See docs/metrics.md for what is known to
+differ from the program and from other ports.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.metrics.rooted import next_above, root_of, sums_to_root
+from pipeline.metrics.scores import Scores, undefined
+from pipeline.swc import Tree
+
+# Continuations may visit all descendants of each missed node.
+MOST_NODES = 10_000
+ROOT = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What counts as the same. The defaults are ours; the program's depend on its data set.
+
+    xy, z: how far apart (units of the trees) matching nodes may be in the plane and along z. xy_path, z_path:
+    by which share of the gold path the lengths may differ; local_path: the same for paths shorter than xy or z.
+    spur: tips on a branch shorter than this are neither missed nor in excess. use_z_path: whether z counts in
+    the length of a path.
+    """
+
+    xy: float = 3.0
+    z: float = 3.0
+    xy_path: float = 0.08
+    z_path: float = 0.2
+    local_path: float = 0.4
+    spur: float = 0.0
+    use_z_path: bool = True
+
+
+class Nodes:
+    """The branch points and tips of the first tree of a forest; number 0 is its root.
+
+    A place with k > 2 children is k - 1 nodes, the nearest two children joined first. xyz: (n, 3). parent: number,
+    -1 for the root. children: numbers, none or two (the root: any). length: (n, 3) of the path to the parent: all of
+    it, in the plane, along z. depth: (n, 3) the same to the root.
+    """
+
+    def __init__(self, tree: Tree, *, use_z_path: bool = True) -> None:
+        rows = np.flatnonzero(root_of(tree.parent) == np.flatnonzero(tree.parent < 0)[0])
+        place = np.full(len(tree) + 1, -1)
+        place[rows] = np.arange(len(rows))
+        self.path_xyz, self.path_parent = tree.xyz[rows], place[tree.parent[rows]]
+        up = np.maximum(self.path_parent, 0)
+        step = np.where(self.path_parent[:, None] < 0, 0, self.path_xyz - self.path_xyz[up])
+        xy, z = np.hypot(step[:, 0], step[:, 1]), np.abs(step[:, 2])
+        whole = np.hypot(xy, z) if use_z_path else xy
+        self._depth = np.stack([sums_to_root(self.path_parent, one) for one in (whole, xy, z)], axis=1)
+        self._collect()
+
+    def _collect(self) -> None:
+        count = np.bincount(self.path_parent[self.path_parent >= 0], minlength=len(self.path_parent))
+        kept = (count != 1) | (self.path_parent < 0)
+        above = next_above(self.path_parent, kept)
+        rows = np.flatnonzero(kept)
+        rows = np.concatenate([rows[self.path_parent[rows] < 0], rows[self.path_parent[rows] >= 0]])
+        number = np.full(len(kept), -1)
+        number[rows] = np.arange(len(rows))
+        self.row: list[int] = rows.tolist()
+        self.parent: list[int] = [-1, *number[above[rows[1:]]].tolist()]
+        self.children: list[list[int]] = [[] for _ in rows]
+        for child, parent in enumerate(self.parent):
+            if parent >= 0:
+                self.children[parent].append(child)
+        for node in range(1, len(rows)):
+            if len(self.children[node]) > 2:
+                self._make_binary(node)
+        self.xyz = self.path_xyz[self.row]
+        self.depth = self._depth[self.row]
+        self.length = self.depth - np.where(
+            np.array(self.parent)[:, None] < 0, self.depth, self.depth[self.parent]
+        )
+
+    def _make_binary(self, node: int) -> None:
+        group = self.children[node]
+        while len(group) > 2:
+            ends = self.path_xyz[[self.row[child] for child in group]]
+            apart = np.linalg.norm(ends[:, None] - ends, axis=2)
+            apart[np.tril_indices(len(group))] = np.inf
+            first, second = np.unravel_index(apart.argmin(), apart.shape)
+            joined = len(self.row)
+            self.row.append(self.row[node])
+            self.parent.append(node)
+            self.children.append([group[first], group[second]])
+            for child in self.children[joined]:
+                self.parent[child] = joined
+            group = [child for child in group if child not in self.children[joined]] + [joined]
+        self.children[node] = group
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def above(self, node: int) -> Iterator[int]:
+        """The ancestors of a node, nearest first."""
+        while (node := self.parent[node]) >= 0:
+            yield node
+
+    def preorder(self) -> list[int]:
+        """All nodes but the root, parents before children."""
+        order, stack = [], list(self.children[ROOT])
+        while stack:
+            order.append(node := stack.pop())
+            stack.extend(self.children[node])
+        return order
+
+    def heading_up(self, node: int, *, limits: Limits) -> np.ndarray:
+        """(3,) the point where the way from a node to the root leaves the node's surroundings, else the root."""
+        return self._leaving(node, self._way_up(self.row[node]), limits)
+
+    def heading_down(self, node: int, descendant: int, *, limits: Limits) -> np.ndarray:
+        """(3,) the point where the way from a node to a descendant leaves the node's surroundings, else its end."""
+        way, row = [], self.row[descendant]
+        while row != self.row[node]:
+            way.append(row)
+            row = int(self.path_parent[row])
+        return self._leaving(node, reversed(way), limits)
+
+    def _way_up(self, row: int) -> Iterator[int]:
+        while (row := int(self.path_parent[row])) >= 0:
+            yield row
+
+    def _leaving(self, node: int, way: Iterator[int], limits: Limits) -> np.ndarray:
+        # In the plane and along z each for itself, as lengths are compared.
+        origin = before = self.xyz[node]
+        point, done_xy, done_z = origin.copy(), False, False
+        for row in way:
+            here = self.path_xyz[row]
+            if not done_xy:
+                point[:2], done_xy = _crossing(origin[:2], before[:2], here[:2], limits.xy)
+            if not done_z:
+                point[2:], done_z = _crossing(origin[2:], before[2:], here[2:], limits.z)
+            if done_xy and done_z:
+                break
+            before = here
+        return point
+
+
+def _crossing(
+    origin: np.ndarray, first: np.ndarray, last: np.ndarray, radius: float
+) -> tuple[np.ndarray, bool]:
+    """The point between first and last where the distance to the origin passes the radius; else last."""
+    near, far = np.linalg.norm(first - origin), np.linalg.norm(last - origin)
+    if far <= radius:
+        return last, False
+    # In proportion, as the program does it.
+    return first + (radius - near) / (far - near) * (last - first), True
+
+
+class Match:
+    """Which nodes of a tree (`own`) and of another belong together. Swapped, the same pairs the other way round."""
+
+    def __init__(self, own: Nodes, other: Nodes, limits: Limits) -> None:
+        self.own, self.other, self.limits = own, other, limits
+        self.to_other: dict[int, int] = {ROOT: ROOT}
+        self.to_own: dict[int, int] = {ROOT: ROOT}
+        self._near: dict[int, list[int]] = {}
+
+    def swapped(self) -> "Match":
+        """Roles exchanged; the pairs are shared."""
+        swapped = Match(self.other, self.own, self.limits)
+        swapped.to_other, swapped.to_own = self.to_own, self.to_other
+        return swapped
+
+    def pair(self, node: int, other: int) -> None:
+        self.to_other[node], self.to_own[other] = other, node
+
+    def near(self, node: int) -> list[int]:
+        """Nodes of the other tree, its root left out, in the cylinder around a node."""
+        if node not in self._near:
+            step = self.other.xyz - self.own.xyz[node]
+            inside = (np.hypot(step[:, 0], step[:, 1]) <= self.limits.xy) & (
+                np.abs(step[:, 2]) <= self.limits.z
+            )
+            inside[ROOT] = False
+            self._near[node] = np.flatnonzero(inside).tolist()
+        return self._near[node]
+
+    def free(self, node: int) -> list[int]:
+        """Those of the near nodes that belong to none yet."""
+        return [one for one in self.near(node) if one not in self.to_own]
+
+    def is_near(self, node: int, other: int, *, times: float = 1.0) -> bool:
+        step = self.other.xyz[other] - self.own.xyz[node]
+        return bool(
+            np.hypot(step[0], step[1]) <= times * self.limits.xy and abs(step[2]) <= times * self.limits.z
+        )
+
+    def same_path(self, ancestor: int, node: int, other_ancestor: int, other: int) -> bool:
+        """Whether the paths from node to ancestor in both trees are of one length.
+
+        The other path is made longer where an end of it lies before the end of ours along our way, shorter
+        where it lies behind.
+        """
+        wanted = self.own.depth[node] - self.own.depth[ancestor]
+        found = self.other.depth[other] - self.other.depth[other_ancestor]
+        ends = (
+            (node, other, self.own.heading_up(node, limits=self.limits)),
+            (ancestor, other_ancestor, self.own.heading_down(ancestor, node, limits=self.limits)),
+        )
+        xy, z = found[1], found[2]
+        for mine, theirs, heading in ends:
+            own, far = self.own.xyz[mine] - heading, self.other.xyz[theirs] - heading
+            xy += np.hypot(own[0], own[1]) - np.hypot(far[0], far[1])
+            z += abs(own[2]) - abs(far[2])
+        return self._agree(wanted, xy, z)
+
+    def _agree(self, wanted: np.ndarray, xy: float, z: float) -> bool:
+        # wanted: length of the whole path, in the plane, along z
+        if not wanted[0]:
+            return True
+        limits = self.limits
+        for length, found, radius, share in (
+            (wanted[1], xy, limits.xy, limits.xy_path),
+            (wanted[2], z, limits.z, limits.z_path),
+        ):
+            if length < radius:
+                if found < radius:
+                    continue
+                share = limits.local_path
+            if abs(length - found) / wanted[0] >= share:
+                return False
+        return True
+
+    def has_ancestor(self, node: int, other: int) -> bool:
+        """Whether the first pair of ancestors that are near each other is joined to both by paths of one length."""
+        up, other_up = self.own.parent[node], self.other.parent[other]
+        while not self.is_near(up, other_up):
+            # The shorter of the two paths goes on.
+            length = self.own.depth[node][0] - self.own.depth[up][0]
+            other_length = self.other.depth[other][0] - self.other.depth[other_up][0]
+            if length < other_length:
+                up = self.own.parent[up]
+            else:
+                other_up = self.other.parent[other_up]
+            if up < 0 or other_up < 0:
+                return False
+        return self.same_path(up, node, other_up, other)
+
+    def find(self, node: int) -> int | None:
+        """The match of a node: of several candidates one that a descendant confirms, then the nearest."""
+        candidates = [one for one in self.free(node) if self.has_ancestor(node, one)]
+        if len(candidates) > 1:
+            candidates = self._confirmed(node, candidates) or candidates
+        step = self.other.xyz[candidates] - self.own.xyz[node]
+        return candidates[int(np.linalg.norm(step, axis=1).argmin())] if candidates else None
+
+    def _confirmed(self, node: int, candidates: list[int]) -> list[int]:
+        level = self.own.children[node]
+        while level:
+            confirmed = {
+                up
+                for below in level
+                for one in self.free(below)
+                for up in self.other.above(one)
+                if up in candidates and self.same_path(node, below, up, one)
+            }
+            if confirmed:
+                return sorted(confirmed)
+            level = [child for below in level for child in self.own.children[below]]
+        return []
+
+    def continues(self, node: int, *, pair: bool = True) -> bool:
+        """Whether the other tree runs through a branch point that it does not have.
+
+        A matched ancestor, and a descendant that is matched or has a node near it, are joined in the other tree
+        by a path of the right length. Where that holds on both sides and the two paths part not far away, the
+        parting is the match.
+        """
+        for up in self.own.above(node):
+            starts = [self.to_other[up]] if up in self.to_other else self.free(up)
+            for start in starts:
+                ends = [self._end(up, child, start) for child in self.own.children[node]]
+                found = [end for end in ends if end is not None]
+                if not found:
+                    continue
+                if pair and len(found) == 2:
+                    self._pair_parting(node, start, found)
+                return True
+            if up in self.to_other:
+                return False
+        return False
+
+    def _end(self, ancestor: int, first: int, start: int) -> int | None:
+        stack = [first]
+        while stack:
+            node = stack.pop()
+            matched = node in self.to_other
+            for one in [self.to_other[node]] if matched else self.near(node):
+                if start in self.other.above(one) and self.same_path(ancestor, node, start, one):
+                    return one
+            if not matched:
+                stack.extend(self.own.children[node])
+        return None
+
+    def _pair_parting(self, node: int, start: int, ends: list[int]) -> None:
+        first = [ends[0], *self.other.above(ends[0])]
+        parting = next(one for one in [ends[1], *self.other.above(ends[1])] if one in first)
+        if (
+            parting not in (start, *ends)
+            and parting not in self.to_own
+            and self.is_near(node, parting, times=3)
+        ):
+            self.pair(node, parting)
+
+
+def score(
+    prediction: Tree,
+    reference: Tree,
+    *,
+    limits: Limits = Limits(),
+    weight_by_tips: bool = True,
+    count_excess: bool = True,
+) -> Scores:
+    """diadem: weight of the gold nodes that are matched or continued / (weight of all of them + excess weight).
+
+    The first tree of each is scored, rooted as it is. A node weighs the number of tips below it (a tip: 1), or 1.
+    diadem_missed: gold nodes neither matched nor continued. diadem_excess: weight of nodes too many.
+    Undefined for a gold standard without a branch point, and above 10,000 nodes.
+    """
+    names = ("diadem", "diadem_missed", "diadem_excess")
+    if not len(reference) or not len(prediction):
+        return undefined(f"the {'prediction' if len(reference) else 'reference'} has no node", *names)
+    gold, test = (Nodes(tree, use_z_path=limits.use_z_path) for tree in (reference, prediction))
+    if not any(gold.children[node] for node in range(1, len(gold))):
+        return undefined("the reference has no branch point besides its root", *names)
+    if max(len(gold), len(test)) > MOST_NODES:
+        return undefined(f"more than {MOST_NODES} branch points and tips", *names)
+
+    match = Match(gold, test, limits)
+    spurs = find_spurs(gold, limits.spur, matched=set())
+    weight = weights(gold, spurs) if weight_by_tips else [1] * len(gold)
+    scored = [node for node in gold.preorder() if node not in spurs]
+    for node in scored:
+        if (found := match.find(node)) is not None:
+            match.pair(node, found)
+    missed = [
+        node
+        for node in scored
+        if node not in match.to_other and not (gold.children[node] and match.continues(node))
+    ]
+    right = sum(weight[node] for node in scored) - sum(weight[node] for node in missed)
+    extra = excess(match) if count_excess else 0
+    total = sum(weight[node] for node in scored) + extra
+    return {"diadem": right / total, "diadem_missed": len(missed), "diadem_excess": extra}
+
+
+def find_spurs(nodes: Nodes, shortest: float, *, matched: set[int]) -> set[int]:
+    """Unmatched tips on a branch shorter than `shortest`, and the branch points that are there for one alone."""
+    spurs = {
+        node
+        for node in range(1, len(nodes))
+        if not nodes.children[node] and nodes.length[node][0] < shortest and node not in matched
+    }
+    for node in range(1, len(nodes)):
+        if sum(child in spurs for child in nodes.children[node]) == 1:
+            spurs.add(node)
+    return spurs
+
+
+def weights(nodes: Nodes, spurs: set[int]) -> list[int]:
+    """Tips below each node, a tip itself 1; spurs do not count, two on one branch point are its tip."""
+    weight = [1] * len(nodes)
+    for node in reversed(nodes.preorder()):
+        children = nodes.children[node]
+        if children:
+            real = [child for child in children if nodes.children[child] or child not in spurs]
+            weight[node] = max(1, sum(weight[child] for child in real))
+    return weight
+
+
+def excess(match: Match) -> int:
+    """Number of nodes of the test tree that the gold tree has not; each weighs 1.
+
+    A tip is in excess when it is unmatched, its parent too, and no unmatched gold node lies near it; a gold node
+    excuses one tip. A branch point is when a child of it is, it is unmatched itself, no such gold node lies near it
+    and it is no continuation (as one is that is there for a tip in excess alone).
+    """
+    test = match.other
+    swapped = match.swapped()
+    spurs = find_spurs(test, match.limits.spur, matched=set(match.to_own))
+    excused: set[int] = set()
+    found: set[int] = set()
+    for node in reversed(test.preorder()):
+        if node in match.to_own or node in spurs:
+            continue
+        near = [one for one in swapped.free(node) if one not in excused]
+        if test.children[node]:
+            reason = any(child in found for child in test.children[node])
+            if reason and not near and not swapped.continues(node, pair=False):
+                found.add(node)
+        elif test.parent[node] not in match.to_own:
+            if near:
+                step = match.own.xyz[near] - test.xyz[node]
+                excused.add(near[int(np.linalg.norm(step, axis=1).argmin())])
+            else:
+                found.add(node)
+    return len(found)
