@@ -35,7 +35,10 @@ rule all:
 
 onstart:
     # A list, because a handler's own names end with it: the lock must live as long as the run.
-    LOCK.append(hold(Path(RESULTS)))
+    try:
+        LOCK.append(hold(Path(RESULTS)))
+    except InputError as error:
+        sys.exit(f"{error}")
     write_json(f"{RESULTS}/samples.json", list(SAMPLES))
     for batch, names in PROJECT.batches().items() if PROJECT.settings.batch > 1 else ():
         write_json(PROJECT.batch_folder(batch) / "samples.json", names)

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import socket
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -160,14 +161,15 @@ class Need:
         return round((self.minutes + self.seconds_per_megavoxel * voxels / 1e6 / 60) * attempt)
 
 
-# 500 MB on top of each stage's own: what Snakemake's two processes of a cluster job take (docs/cluster.md).
+# Measured with tubes in 8 and 75 million voxels (segment 115 MB + 10 bytes a voxel, trace 140 MB + 15), and half as
+# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job.
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),
     "infer": Need(2500, seconds_per_megavoxel=40),
     "stack": Need(900, seconds_per_megavoxel=1),
-    "segment": Need(900, bytes_per_voxel=20, seconds_per_megavoxel=2),
-    "trace": Need(1100, bytes_per_voxel=40, seconds_per_megavoxel=10),
+    "segment": Need(900, bytes_per_voxel=16, seconds_per_megavoxel=2),
+    "trace": Need(1100, bytes_per_voxel=24, seconds_per_megavoxel=10),
     "evaluate": Need(900),
     "draw": Need(1100, bytes_per_voxel=2, seconds_per_megavoxel=1),
 }
@@ -197,9 +199,10 @@ def hold(results: Path) -> IO[str]:
     except BlockingIOError:
         file.seek(0)
         found = f"another run works here: {file.read().strip() or 'unknown'}"
-        raise InputError(
-            results, found, "one run a results folder; wait, or give another results=DIR"
-        ) from None
+        allowed = "one run a results folder; wait, or give another results=DIR"
+        raise InputError(results, found, allowed) from None
+    except OSError as error:
+        print(f"{results}: no locks on this file system ({error}): start no second run here", file=sys.stderr)
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
     return file

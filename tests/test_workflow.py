@@ -191,6 +191,14 @@ def test_memory_and_time_grow_with_image_and_attempt():
     assert need.runtime(100_000_000, attempt=3) == 3 * (5 + 10)
 
 
+@pytest.mark.parametrize("stage", project.NEEDS)
+def test_the_docs_say_what_a_stage_asks_for(stage):
+    need = project.NEEDS[stage]
+    row = f"| {stage} | {need.mb:g}"
+    row += f" + {need.bytes_per_voxel:g} a million voxels" if need.bytes_per_voxel else ""
+    assert row + f" | {need.minutes:g}" in (ROOT / "docs/cluster.md").read_text()
+
+
 def test_a_results_folder_is_held_by_one_run_and_free_after_it(tmp_path):
     with project.hold(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} on"):
         project.hold(tmp_path)
@@ -331,6 +339,16 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows_and_nothing_else(
     jobs = planned(repaired, config={**settings, **changed})
     after = PER_SAMPLE[PER_SAMPLE.index(first) :]
     assert jobs == {**dict.fromkeys(after, 2), "summarize": 1, "all": 1, "total": 2 * len(after) + 2}
+
+
+def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaired, settings):
+    before = (repaired / "results/metrics.tsv").read_bytes()
+    with project.hold(repaired / "results"):
+        status, said = snakemake(repaired, config={**settings, "draw": {"dpi": 60}})
+    assert status != 0
+    assert "another run works here" in said
+    assert (repaired / "results/metrics.tsv").read_bytes() == before
+    assert (repaired / "results/run.json").exists()
 
 
 def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
