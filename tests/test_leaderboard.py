@@ -51,7 +51,16 @@ def results(dataset, tmp_path_factory):
             *neuron.options.split(),
             *("--output", folder / neuron.name / "tracings.tsv"),
         )
-    pipeline("leaderboard", dataset, folder, folder / "leaderboard.html", folder / "leaderboard.tsv")
+    own = tmp_path_factory.mktemp("results")
+    (own / "fly_1").mkdir()
+    (own / "fly_1" / "fly_1.swc").write_text(HALF)
+    pipeline(
+        *("evaluate", "--prediction", own / "fly_1/fly_1.swc", "--prediction-unit", "um"),
+        *("--reference", dataset / "fly_1/gold.swc", "--unit", "voxel", "--voxel-size", "1,1,1"),
+        *("--output", folder / "fly_1" / "own.json"),
+    )
+    page, table = folder / "leaderboard.html", folder / "leaderboard.tsv"
+    pipeline("leaderboard", dataset, folder, page, table, "--own", own)
     return folder
 
 
@@ -88,12 +97,18 @@ def read_table(results):
 def test_the_table_ranks_and_counts_failures(results):
     table = read_table(results)
     f1 = {tracer: table["all", "f1", tracer] for tracer in ("exact", "half", "far", "broken")}
-    assert [f1[tracer]["rank"] for tracer in f1] == ["1", "2", "3", "3"]
+    assert [f1[tracer]["rank"] for tracer in f1] == ["1", "2", "4", "4"]
     assert [f1[tracer]["failures"] for tracer in f1] == ["0", "0", "1", "2"]
     assert float(f1["exact"]["median"]) == 1
     assert float(f1["broken"]["median"]) == 0
     assert table["all", "esa", "broken"]["median"] == ""  # infinite
-    assert table["all", "esa", "broken"]["rank"] == "4"
+    assert table["all", "esa", "broken"]["rank"] == "5"
+
+
+def test_our_own_tree_takes_part_and_fails_where_it_is_not(results):
+    table = read_table(results)
+    assert table["fly", "f1", "stack2swc"]["rank"] == table["fly", "f1", "half"]["rank"] == "2"
+    assert table["all", "f1", "stack2swc"]["failures"] == "1"
 
 
 def test_species_have_their_own_standings(results):

@@ -43,8 +43,8 @@ METRICS = (
     Metric("tip_f1", "tip F1", True),
     Metric("path_error", "path error", False),
     Metric("diadem", "DIADEM", True),
-    Metric("sholl_distance", "Sholl distance", False),
-    Metric("persistence_distance", "persistence distance", False, "um"),
+    Metric("sholl", "Sholl distance", False),
+    Metric("persistence", "persistence distance", False, "um"),
     Metric("nblast", "NBLAST", True),
 )
 

@@ -119,7 +119,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
     numbers = {}
     for name, value in row.items():
         try:
-            numbers[name] = float(value)
+            numbers[name] = float(f"{float(value):.6g}")  # as tables are written, so that equals tie
         except (TypeError, ValueError):
             continue
     return numbers if numbers.get("length_um", 0) > 0 else {}
