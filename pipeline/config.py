@@ -106,9 +106,9 @@ class Trace(Settings):
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )
     gap_um: float = Field(
-        5.0,
+        6.0,
         ge=0,
-        description="Longest gap (um) between two tips in line that is bridged; 2/3 of it to the side of another piece.",
+        description="Longest gap (um) between two tips in line without signal that is bridged, 2/3 of it to the side of another piece.",
     )
     root_um: float = Field(
         3.0,
@@ -152,7 +152,7 @@ class Evaluate(Settings):
         10.0, gt=0, description="Distance (um) between the spheres of the Sholl profiles."
     )
     topology: bool = Field(
-        True, description="Path topology and persistence too; slow for trees of a million nodes."
+        True, description="Path topology, DIADEM and persistence too; slow for trees of a million nodes."
     )
     nblast: bool = Field(False, description="NBLAST too: similarity of type, by navis (seconds).")
 
@@ -306,13 +306,14 @@ def describe(field: FieldInfo) -> str:
     kind = field.annotation
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
-    words = {bool: "true | false", int: "whole number", float: "number", str: "text"}[kind]
+    words: dict[Any, str] = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+    word = words[kind]
     bound = {name: getattr(item, name) for item in field.metadata for name in _WORDS if hasattr(item, name)}
     below = "".join(f"{bound[name]} {_WORDS[name]} " for name in ("gt", "ge") if name in bound)
     above = "".join(f" {_WORDS[name]} {bound[name]}" for name in ("lt", "le") if name in bound)
     if below or above:
-        return f"{words}, {below}x{above}"
-    return f"{words}, {_WORDS['min_length']}" if "min_length" in bound else words
+        return f"{word}, {below}x{above}"
+    return f"{word}, {_WORDS['min_length']}" if "min_length" in bound else word
 
 
 _WORDS = {"gt": "<", "ge": "<=", "lt": "<", "le": "<=", "min_length": "not empty"}
@@ -343,7 +344,7 @@ def _unknown(key: str, model: type[Settings], *, where: str) -> InputError:
         or difflib.get_close_matches(key, model.model_fields, n=1)
     )
     for part in key.split(".")[:-1]:
-        model = _section_of(model.model_fields[part])
+        model = _section_of(model.model_fields[part]) or model
     hint = f" (did you mean {near[0]}?)" if near else ""
     allowed = ", ".join(model.model_fields) or "nothing: this stage has no settings"
     return InputError(f"{where}: {key}", f"is not a setting{hint}", allowed)

@@ -1,21 +1,35 @@
 """Pieces to trees: links across gaps, weighed along the probability, joined as a minimum-cost forest."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import cKDTree
+from skimage.graph import MCP_Geometric
 
 from pipeline import swc
-from pipeline.swc import Tree
+from pipeline.swc import Tree, um_to_voxel, voxel_to_um
 from pipeline.tracing import graph
 from pipeline.tracing.sampling import sample
 
 # Cost of a um inside certain foreground; above 0 so that the shortest of equally certain ways wins.
 CERTAIN = 0.05
-# Stretch behind a tip over which its direction is measured, in um.
-HEADING_UM = 3.0
-# Places at which a link looks at the probability.
-LOOKS = 16
+# Stretch behind a tip over which its direction is measured, and between the bends of a link, in um.
+HEADING_UM, BEND_UM = 3.0, 2.0
+# Places at which each stretch of a link looks at the probability.
+LOOKS = 8
+ZERO = np.zeros(3)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way from a tip to a node of another piece: rows of the forest, (k, 3) bends in between (um), cost in um."""
+
+    tip: int
+    node: int
+    bends: np.ndarray
+    cost: float
 
 
 def join(
@@ -23,71 +37,115 @@ def join(
 ) -> Tree:
     """Join pieces whose tips lie near other pieces; returns the larger forest, links included.
 
-    A link is a straight line from a tip to a node of another piece. It costs 1 - probability (at least 0.05) a um
-    times 2 - (c1 + c2) / 2, where c is the cosine between the link and the outward direction of the tip at each
-    end, 0 at an end that is no tip: once between tips that face each other, 1.5 times straight on to the side of
-    another piece, 3 times back to back. Links that cost up to `gap_um` and are no longer than twice that are
-    candidates, so a straight gap without any signal is bridged up to that length, a dim one further. A minimum-cost
-    forest over the pieces picks those that stay: two pieces never get two links.
+    A link is the cheapest way from a tip to another piece, straight or bent. It costs 1 - probability (at least
+    0.05) a um times 2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward
+    direction of the tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times
+    straight on to the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most the
+    length of the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up
+    to gap_um, a dim one further, and specks are no stepping stones. A minimum-cost forest over the pieces picks
+    those that stay: two pieces never get two links.
 
     probability: uint8 (z, y, x), 0..255 = 0..1.
     """
-    tip, node = _candidates(forest, 2 * gap_um)
-    if not len(tip):
-        return forest
-    cost = _costs(forest, tip, node, probability, voxel_size)
-    piece = graph.pieces(forest)
-    pair = np.sort(np.stack([piece[tip], piece[node]], 1), axis=1)
-    # The cheapest link of each pair of pieces, then the cheapest pairs.
-    order = np.lexsort((node, tip, cost))
-    own = np.bincount(piece, weights=swc.edge_lengths(forest))
-    order = order[cost[order] <= np.minimum(gap_um, own[pair[order]].min(1))]
-    pairs, first = np.unique(pair[order], axis=0, return_index=True)
-    best = order[first]
-    if not len(best):
-        return forest
-    count = piece.max() + 1
-    weight = coo_array((cost[best], (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    chosen = minimum_spanning_tree(weight.tocsr()).tocoo()
-    of_pair = coo_array((1 + np.arange(len(best)), (pairs[:, 0], pairs[:, 1])), shape=(count, count)).tocsr()
-    links = best[np.sort([of_pair[i, j] for i, j in zip(chosen.row, chosen.col)]).astype(int) - 1]
-    added = np.stack([tip[links], node[links]], 1)
-    return graph.rooted(forest.xyz, forest.radius, np.concatenate([graph.edges(forest), added]))
-
-
-def _candidates(forest: Tree, reach_um: float) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) tips and (k,) nodes of other pieces at most reach_um from them."""
     if not len(forest):
-        return np.zeros(0, int), np.zeros(0, int)
+        return forest
     piece = graph.pieces(forest)
+    own = np.bincount(piece, weights=swc.edge_lengths(forest))
+    best: dict[tuple[int, int], Link] = {}
+    for link in _candidates(forest, piece, probability, voxel_size, gap_um):
+        here, there = int(piece[link.tip]), int(piece[link.node])
+        pair = min(here, there), max(here, there)
+        if link.cost <= min(gap_um, own[here], own[there]) and (
+            pair not in best or link.cost < best[pair].cost
+        ):
+            best[pair] = link
+    return _with_links(forest, [best[pair] for pair in _cheapest(best, len(own))])
+
+
+def _candidates(forest, piece, probability, voxel_size, gap_um):
+    """The cheapest straight and the cheapest bent link of each tip to each other piece in reach."""
     tips = np.flatnonzero(graph.degree(forest) <= 1)
-    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], reach_um, return_sorted=True)
-    tip = np.repeat(tips, [len(nodes) for nodes in near])
-    node = np.concatenate([np.asarray(nodes, int) for nodes in near])
-    other = piece[tip] != piece[node]
-    return tip[other], node[other]
+    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], 2 * gap_um, return_sorted=True)
+    heading = _headings(forest, piece, tips)
+    for tip, nodes in zip(tips, near):
+        nodes = np.asarray(nodes, int)
+        nodes = nodes[piece[nodes] != piece[tip]]
+        if len(nodes):
+            for node, bends in _ways(forest, piece, tip, nodes, probability, voxel_size):
+                yield _link(forest, tip, node, bends, heading, probability, voxel_size)
 
 
-def _costs(forest, tip, node, probability, voxel_size) -> np.ndarray:
-    """(k,) um that the links tip-node count."""
-    line = forest.xyz[node] - forest.xyz[tip]
-    length = np.linalg.norm(line, axis=1)
-    part = (np.arange(LOOKS) + 0.5) / LOOKS
-    seen = sample(probability, forest.xyz[tip][:, None] + part[:, None] * line[:, None], voxel_size) / 255
-    heading = _headings(forest)
-    ahead = np.einsum("kj,kj->k", line, heading[tip]) / length
-    behind = -np.einsum("kj,kj->k", line, heading[node]) / length
-    return length * np.maximum(1 - seen, CERTAIN).mean(1) * (2 - (ahead + behind) / 2)
+def _ways(forest, piece, tip, nodes, probability, voxel_size):
+    """(node, bends): the nearest node of each piece, straight on, and the one that is cheapest to reach.
+
+    Both, since steps from voxel to voxel make an oblique way through the dark longer than it is.
+    """
+    away = np.linalg.norm(forest.xyz[nodes] - forest.xyz[tip], axis=1)
+    for node in _first_of_each(nodes, away, piece):
+        yield node, np.zeros((0, 3))
+    voxel = np.rint(um_to_voxel(forest.xyz[np.append(nodes, tip)], voxel_size)).astype(np.int64)
+    low = np.maximum(voxel.min(0) - 2, 0)
+    high = np.minimum(voxel.max(0) + 3, probability.shape)
+    crop = probability[tuple(slice(a, b) for a, b in zip(low, high))]
+    mcp = MCP_Geometric(np.maximum(1 - crop / np.float32(255), CERTAIN), sampling=voxel_size)
+    total, _ = mcp.find_costs([tuple(voxel[-1] - low)])
+    total = total[tuple((voxel[:-1] - low).T)]
+    for node in _first_of_each(nodes, total, piece):
+        end = np.rint(um_to_voxel(forest.xyz[node], voxel_size)).astype(np.int64) - low
+        path = voxel_to_um(np.array(mcp.traceback(tuple(end))) + low, voxel_size)
+        along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        place = np.linspace(0, along[-1], max(1, round(along[-1] / BEND_UM)) + 1)[1:-1]
+        yield node, np.column_stack([np.interp(place, along, column) for column in path.T])
 
 
-def _headings(forest: Tree) -> np.ndarray:
-    """(n, 3) outward unit vector at tips: from the mean of its piece's nodes near it to the tip; 0 elsewhere."""
-    piece = graph.pieces(forest)
-    tips = np.flatnonzero(graph.degree(forest) <= 1)
+def _first_of_each(nodes, cost, piece):
+    """The cheapest of `nodes` in each piece."""
+    order = np.argsort(cost, kind="stable")
+    return nodes[order[np.unique(piece[nodes[order]], return_index=True)[1]]]
+
+
+def _link(forest, tip, node, bends, heading, probability, voxel_size) -> Link:
+    line = np.concatenate([forest.xyz[[tip]], bends, forest.xyz[[node]]])
+    steps = np.diff(line, axis=0)
+    length = np.linalg.norm(steps, axis=1)
+    part = ((np.arange(LOOKS) + 0.5) / LOOKS)[:, None, None]
+    seen = sample(probability, line[:-1] + part * steps, voxel_size) / 255
+    cost = (length * np.maximum(1 - seen, CERTAIN).mean(0)).sum()
+    ahead = heading.get(tip, ZERO) @ steps[0] / length[0]
+    behind = -heading.get(node, ZERO) @ steps[-1] / length[-1]
+    return Link(tip, node, bends, float(cost * (2 - (ahead + behind) / 2)))
+
+
+def _headings(forest, piece, tips) -> dict[int, np.ndarray]:
+    """Tip -> outward unit vector (x, y, z): from the mean of its piece's nodes near it to the tip."""
     near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], HEADING_UM, return_sorted=True)
-    heading = np.zeros((len(forest), 3))
+    heading = {}
     for tip, nodes in zip(tips, near):
         mine = np.asarray(nodes)[piece[nodes] == piece[tip]]
         arrow = forest.xyz[tip] - forest.xyz[mine].mean(0)
         heading[tip] = arrow / max(np.linalg.norm(arrow), 1e-9)
     return heading
+
+
+def _cheapest(best: dict[tuple[int, int], Link], pieces: int) -> list[tuple[int, int]]:
+    """The pairs of pieces that a minimum-cost forest joins."""
+    if not best:
+        return []
+    pairs = sorted(best)
+    first, second = np.array(pairs).T
+    cost = np.array([best[pair].cost for pair in pairs])
+    chosen = minimum_spanning_tree(coo_array((cost, (first, second)), shape=(pieces, pieces)).tocsr()).tocoo()
+    return sorted(zip(chosen.row.tolist(), chosen.col.tolist()))
+
+
+def _with_links(forest: Tree, links: list[Link]) -> Tree:
+    """Add the nodes and edges of the links; a link's radius goes linearly from end to end."""
+    xyz, radius, edges = [forest.xyz], [forest.radius], [graph.edges(forest)]
+    count = len(forest)
+    for link in links:
+        chain = np.concatenate([[link.tip], count + np.arange(len(link.bends)), [link.node]])
+        edges.append(np.stack([chain[:-1], chain[1:]], 1))
+        xyz.append(link.bends)
+        radius.append(np.linspace(forest.radius[link.tip], forest.radius[link.node], len(chain))[1:-1])
+        count += len(link.bends)
+    return graph.rooted(np.concatenate(xyz), np.concatenate(radius), np.concatenate(edges))
