@@ -17,6 +17,8 @@ from pipeline.tracing.sampling import sample
 CERTAIN = 0.05
 # Stretch behind a tip over which its direction is measured, and between the bends of a link, in um.
 HEADING_UM, BEND_UM = 3.0, 2.0
+# How far from its tip a link may end, in gap_um: dim stretches are bridged further than dark ones.
+REACH = 1.5
 # Places at which each stretch of a link looks at the probability.
 LOOKS = 8
 ZERO = np.zeros(3)
@@ -41,7 +43,7 @@ def join(
     0.05) a um times 2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward
     direction of the tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times
     straight on to the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most the
-    length of the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up
+    length of the shorter piece, and end within 1.5 gap_um of the tip: a straight gap without any signal is bridged up
     to gap_um, a dim one further, and specks are no stepping stones. A minimum-cost forest over the pieces picks
     those that stay: two pieces never get two links.
 
@@ -65,7 +67,7 @@ def join(
 def _candidates(forest, piece, probability, voxel_size, gap_um):
     """The cheapest straight and the cheapest bent link of each tip to each other piece in reach."""
     tips = np.flatnonzero(graph.degree(forest) <= 1)
-    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], 2 * gap_um, return_sorted=True)
+    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], REACH * gap_um, return_sorted=True)
     heading = _headings(forest, piece, tips)
     for tip, nodes in zip(tips, near):
         nodes = np.asarray(nodes, int)
