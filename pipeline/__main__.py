@@ -15,12 +15,12 @@ from pipeline import __version__, config
 from pipeline.errors import InputError
 
 NAME = "python -m pipeline"
-# The first line of each stage's docstring, here too so that the overview imports no stage (a test compares).
+# The first sentence of each stage's docstring, here too so that the overview imports no stage (a test compares).
 STAGES = {
     "ingest": "Read one image file into OME-Zarr.",
-    "tile": "Plan the windows and blocks of one volume.",
-    "infer": "Predict the probability of neurite, block by block.",
-    "stack": "Put the predicted blocks together into one volume.",
+    "tile": "Plan the blocks of an ingested image.",
+    "infer": "Run the network over the blocks of a plan.",
+    "stack": "Put the blocks that infer wrote together.",
     "segment": "Threshold a probability volume into labels.",
     "trace": "Trace one neuron from a label volume.",
     "evaluate": "Measure a tree, against a reference where there is one.",
@@ -28,7 +28,7 @@ STAGES = {
     "summarize": "Gather the metrics of all samples in one table.",
     "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
-    "train": "Train the network on a dataset.",
+    "train": "Train the network.",
 }
 
 

@@ -96,7 +96,7 @@ def make_plan(
         found = np.argwhere(signal[start[0] : stop[0]][:, rows][:, :, columns])
         windows = [(int(z) + start[0], int(rows[r]), int(columns[c])) for z, r, c in found]
         blocks.append(Block(start, stop, windows))
-    return Plan(tuple(shape), depth, window, stride, blocks)
+    return Plan((shape[0], shape[1], shape[2]), depth, window, stride, blocks)
 
 
 def plan_text(plan: Plan) -> str:
@@ -117,7 +117,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def read_clamped(array, ranges: list[tuple[int, int]]) -> np.ndarray:
-    """Read a box, given as (first, stop) in z, y, x, of an array (numpy or zarr); what lies outside repeats the edge."""
+    """Read a box, (first, stop) in z, y, x, of an array (numpy or zarr); what lies outside repeats the edge."""
     inside = [
         (max(first, 0), min(stop, size)) for (first, stop), size in zip(ranges, array.shape, strict=True)
     ]

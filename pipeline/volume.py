@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
 from pipeline.errors import InputError
+
+# zarr takes as long to import as the rest of a --help together: functions import it when they need it.
+ZarrArray = Any
 
 # Our own key beside "ome" in the attributes of a volume.
 ATTRIBUTES = "stack2swc"
@@ -92,7 +93,7 @@ class Source:
 class Volume:
     """A volume of ours: level 0 (z, y, x), voxel size (z, y, x) in um, the attributes that ingest wrote."""
 
-    array: zarr.Array
+    array: ZarrArray
     voxel_size: VoxelSize
     attributes: dict
 
@@ -130,12 +131,15 @@ def create(
     voxel_size: VoxelSize,
     chunks: tuple[int, int, int] | None = None,
     attributes: dict | None = None,
-) -> zarr.Array:
+) -> ZarrArray:
     """Make an OME-Zarr 0.5 folder with one resolution level and return that level, all zero, to be written to.
 
     Only whole chunks may be written by one process (see `slabs`): zarr reads, changes and writes a chunk that
     two writers share, and loses one of them. Same voxels, same bytes: no date is stored, and zstd is exact.
     """
+    import zarr
+    from zarr.codecs import BloscCodec
+
     scale = {"type": "scale", "scale": [float(size) for size in voxel_size]}
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
     multiscale = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
@@ -154,11 +158,15 @@ def create(
 
 def describe(path: Path, attributes: dict) -> None:
     """Replace our attributes of the volume at `path` (known only once all voxels were seen)."""
+    import zarr
+
     zarr.open_group(path, mode="r+").attrs[ATTRIBUTES] = attributes
 
 
 def open_volume(path: Path) -> Volume:
     """Open a volume written by `create`. InputError where there is none."""
+    import zarr
+
     path = Path(path)
     if not (path / "zarr.json").exists():
         raise InputError(path, "no OME-Zarr volume here", "a volume written by an earlier stage")
@@ -178,7 +186,7 @@ def chunk_shape(shape: tuple[int, int, int], dtype: np.dtype | str) -> tuple[int
     return min(16, shape[0], max(1, planes)), min(256, shape[1]), min(256, shape[2])
 
 
-def slabs(array: zarr.Array) -> Iterator[slice]:
+def slabs(array: ZarrArray) -> Iterator[slice]:
     """Ranges of z, each one chunk high: what is read, written and held in memory at once."""
     height = array.chunks[0]
     for first in range(0, array.shape[0], height):
@@ -200,6 +208,8 @@ def sizes(shape: tuple[int, ...]) -> str:
 
 
 def _open_zarr(path: Path) -> Source:
+    import zarr
+
     if not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
         raise InputError(path, "a folder without zarr metadata", "an image file (TIFF) or an OME-Zarr folder")
     array, voxel_size = _level_0(path, zarr.open_group(path, mode="r"))
@@ -215,7 +225,7 @@ def _open_zarr(path: Path) -> Source:
     return Source(Planes(path, (depth, height, width), array.dtype.newbyteorder("="), read), voxel_size)
 
 
-def _level_0(path: Path, group: zarr.Group) -> tuple[zarr.Array, VoxelSize | None]:
+def _level_0(path: Path, group: Any) -> tuple[ZarrArray, VoxelSize | None]:
     """The full-resolution array and its voxel size; 0.5 keeps the metadata under "ome", 0.4 beside it."""
     attributes: dict[str, Any] = group.attrs.asdict()
     try:
@@ -227,6 +237,6 @@ def _level_0(path: Path, group: zarr.Group) -> tuple[zarr.Array, VoxelSize | Non
         array = group[level["path"]]
     except (KeyError, IndexError, StopIteration, TypeError) as error:
         raise InputError(path, "zarr without multiscales metadata", "OME-Zarr 0.4 or 0.5") from error
-    if not isinstance(array, zarr.Array) or names != "zyx":
+    if not hasattr(array, "chunks") or names != "zyx":
         raise InputError(path, f"last axes {names}", "an array whose last axes are zyx")
     return array, in_um(scale[-3:], [axis.get("unit", "") for axis in axes])

@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,12 +18,12 @@ def run_module(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-def test_every_stage_is_a_command_with_the_first_line_of_its_docstring():
+def test_every_stage_is_a_command_with_the_first_sentence_of_its_docstring():
     modules = {path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py")}
     assert modules == set(STAGES)
     for stage, sentence in STAGES.items():
         run = importlib.import_module(f"pipeline.stages.{stage}").run
-        assert inspect.getdoc(run).splitlines()[0] == sentence
+        assert inspect.getdoc(run).startswith(sentence)
 
 
 @pytest.mark.parametrize("stage", config.sections())
@@ -44,19 +44,18 @@ def test_help_documents_every_option_and_imports_nothing_heavy(stage, capsys):
     code = (
         f"import sys; from pipeline.__main__ import main; main(['{stage}', '--help']);"
         "heavy = {'torch', 'timm', 'kimimaro', 'navis', 'matplotlib', 'skimage', 'zarr', 'pandas', 'tifffile'};"
-        "sys.exit(' '.join(sorted(heavy & set(sys.modules))))"
+        "print('heavy:', *sorted(heavy & set(sys.modules)))"
     )
-    assert run_module(code=code).stderr == ""
+    assert run_module(code=code).stdout.splitlines()[-1] == "heavy:"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trace", "--help"], ["train", "--help"]])
 def test_help_answers_in_about_a_second(arguments):
-    seconds = []
-    for _ in range(3):  # the best of three: other programs may keep the machine busy
-        start = time.perf_counter()
-        assert run_module(*arguments).returncode == 0
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.5
+    before = os.times()
+    assert run_module(*arguments).returncode == 0
+    after = os.times()
+    # Processor time, which other programs on the machine do not stretch.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 1.5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ def import_timm_block() -> type:
     for CUDA builds). Its import then only misses two operators that nothing here calls: declare them, try again.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
@@ -20,7 +20,7 @@ def import_timm_block() -> type:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
             _STAND_INS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
+        import torchvision
     from timm.models.vision_transformer import Block
 
     return Block

@@ -132,7 +132,7 @@ class SliceSegmenter(nn.Module):
 
 def _convs(*widths: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolutions from width to width, each with GroupNorm and ReLU; the first one has the stride."""
-    layers = []
+    layers: list[nn.Module] = []
     for index, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         layers += [nn.Conv2d(before, after, 3, stride=stride if index == 0 else 1, padding=1)]
         layers += [nn.GroupNorm(8, after), nn.ReLU(inplace=True)]

@@ -52,7 +52,7 @@ def start_model(start: Path | None, architecture: Architecture, *, how: str, see
     return model
 
 
-def _initialise(model: nn.Module) -> None:
+def _initialise(model: SliceSegmenter) -> None:
     """The usual start of a ViT (truncated normal, std .02, no bias); convolutions of the decoder keep He's."""
     for name, parameter in model.encoder.named_parameters():
         if parameter.dim() > 1:

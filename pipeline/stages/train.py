@@ -76,7 +76,8 @@ def run(
 
 def _load_pairs(datasets: list[Path], settings: Train) -> tuple[list, list]:
     """Pairs to train on, and those whose name matches settings.validation."""
-    trained, held_out = [], []
+    trained: list = []
+    held_out: list = []
     for folder in datasets:
         for sample in dataset.discover(folder):
             labels = sample.image.with_name(f"{sample.image.stem}_labels{sample.image.suffix}")
@@ -97,6 +98,8 @@ def _load_pair(sample: dataset.Sample, labels: Path):
     if sample.reference is None:
         return pairs.from_labels(sample.name, grey, volume.open_image(labels).array[:])
     voxel_size = sample.voxel_size or source.voxel_size
+    if voxel_size is None:
+        raise InputError(sample.image, "no voxel size in its metadata", "z,y,x in um, in samples.tsv")
     tree = swc.read(sample.reference, unit=sample.reference_unit, voxel_size=voxel_size)
     return pairs.from_tree(sample.name, grey, [tree], voxel_size, complete=False)
 
