@@ -112,9 +112,9 @@ def test_a_gap_is_bridged_up_to_gap_um(gap, bridged):
         assert cable_length(tree) == pytest.approx(50, abs=2)
 
 
-@pytest.mark.parametrize(("share", "bridged"), [(0, False), (0.2, False), (0.5, True)])
+@pytest.mark.parametrize(("share", "bridged"), [(0, False), (0.05, False), (0.5, True)])
 def test_a_gap_with_some_signal_is_bridged_further(share, bridged):
-    broken = painted(lines([(5, 30, 15), (25, 30, 15)], [(35, 30, 15), (55, 30, 15)]))
+    broken = painted(lines([(5, 30, 15), (25, 30, 15)], [(33.5, 30, 15), (55, 30, 15)]))
     whole = painted(lines([(5, 30, 15), (55, 30, 15)]))
     dim = np.maximum(broken, (whole * share * 0.59).astype(np.uint8))
     labels = components(broken, VOXEL, high=0.6, low=0.3, min_size_um3=1.0)
