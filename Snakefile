@@ -23,6 +23,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/batch.smk"
 include: "workflow/rules/summarize.smk"
+include: "workflow/rules/contest.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -20,7 +20,7 @@ def import_timm_block() -> type:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
             _STAND_INS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
+        import torchvision  # noqa: F401
     from timm.models.vision_transformer import Block
 
     return Block

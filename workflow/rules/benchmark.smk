@@ -1,25 +1,4 @@
 # `snakemake benchmark --config dataset=DIR`: tracings by many tools, and ours where there is an image, on one page.
-from pipeline import contest
-
-try:
-    CONTEST = {neuron.name: neuron for neuron in contest.discover(PROJECT.folder)}
-except InputError as error:
-    sys.exit(f"{error}")
-
-CONTEST_OURS = [name for name in CONTEST if name in SAMPLES]
-
-
-def contest_scores(wildcards):
-    """Inputs of the leaderboard; asked for by the target `benchmark` alone."""
-    if not CONTEST:
-        sys.exit(
-            f"{PROJECT.folder}: no neuron to benchmark on; allowed: {{neuron}}/gold.swc with"
-            " {neuron}/auto/{tracer}.swc below it"
-        )
-    return [
-        *expand(f"{RESULTS}/benchmark/{{neuron}}/tracings.tsv", neuron=CONTEST),
-        *expand(f"{RESULTS}/benchmark/{{neuron}}/own.json", neuron=CONTEST_OURS),
-    ]
 
 
 rule benchmark:
@@ -85,7 +64,7 @@ rule leaderboard:
         runtime=30,
     params:
         dataset=PROJECT.folder,
-        results=RESULTS,
+        results=lambda wildcards, output: Path(output.page).parents[1],
         scores=lambda wildcards, output: Path(output.page).parent,
     shell:
         "python -m pipeline leaderboard {params.dataset:q} {params.scores:q} {output.page:q} {output.table:q}"
