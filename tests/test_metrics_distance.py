@@ -24,9 +24,13 @@ def test_all_pairs_agree_with_vaa3d(shared, subtests):
             first, second = (Measured(swc.read(shared / "oracles" / pair[key], unit="voxel")) for key in "ab")
             if "samples" in pair:
                 forward, backward = profiles(first, second)
-                counts = {"n_12": forward.samples.size, "n_21": backward.samples.size}
-                counts |= {"napart_12": int((forward.samples >= pair["threshold"]).sum())}
-                counts |= {"napart_21": int((backward.samples >= pair["threshold"]).sum())}
+                counts = {}
+                for way, one in (("12", forward), ("21", backward)):
+                    found = distance.samples(one)
+                    counts |= {
+                        f"n_{way}": found.size,
+                        f"napart_{way}": int((found >= pair["threshold"]).sum()),
+                    }
                 assert counts == pair["samples"]
                 scores = distance.esa(forward, backward, threshold=pair["threshold"])
             else:
@@ -42,7 +46,8 @@ def test_all_pairs_agree_with_vaa3d(shared, subtests):
 )
 def test_an_edge_of_length_l_has_floor_of_l_plus_one_and_a_half_samples(length, samples):
     first, second = Measured(line([0, 0, 0], [length, 0, 0])), Measured(line([0, 5, 0], [9, 5, 0]))
-    assert distance.profile(first.tree, first.edges, second.edges).samples.size == samples
+    found = distance.profile(first.tree, first.edges, second.edges)
+    assert distance.samples(found).size == samples
 
 
 def test_a_parallel_line_at_3_is_3_away_and_all_different():

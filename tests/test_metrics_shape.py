@@ -91,7 +91,7 @@ def test_many_bars_are_compared_in_slices_and_say_so():
 def radii(prediction, reference, tolerance=1.5):
     one, two = Measured(prediction), Measured(reference)
     _, backward = profiles(one, two)
-    return shape.radius_error(backward, two.tree, two.edges, one.tree, one.edges, tolerance=tolerance)
+    return shape.radius_error(backward, two.tree, one.tree, tolerance=tolerance)
 
 
 def test_radius_error_of_a_cone_against_a_cylinder():

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.metrics import distance, length, nodes, rooted, shape
+from pipeline.metrics import diadem, distance, length, nodes, rooted, shape
 from pipeline.metrics import topology as paths
 from pipeline.metrics.nblast import scores as nblast_scores
 from pipeline.metrics.scores import Scores, undefined
@@ -45,11 +45,13 @@ def compare(
     sholl_step_um: float = 10.0,
     topology: bool = True,
     nblast: bool = False,
+    plane_um: float = 0.0,
 ) -> Scores:
     """Every score of a prediction (1) against a reference (2), both in um; undefined ones NaN with a reason.
 
-    topology: path topology and persistence too; they walk along paths one by one, which is slow for trees of
-    a million nodes. nblast: NBLAST too, where navis is installed.
+    topology: path topology, DIADEM and persistence too; they walk along paths one by one, which is slow for trees
+    of a million nodes. nblast: NBLAST too, where navis is installed. plane_um: distance of the image's planes, the
+    least that DIADEM allows along z.
     """
     scores = _along_cable(
         prediction,
@@ -63,7 +65,12 @@ def compare(
         points = getattr(prediction, name), getattr(reference, name)
         scores |= nodes.scores(*points, radius=node_radius_um, prefix=prefix, what=what)
     scores |= _whole_trees(
-        prediction, reference, sholl_step_um=sholl_step_um, node_radius_um=node_radius_um, topology=topology
+        prediction,
+        reference,
+        sholl_step_um=sholl_step_um,
+        node_radius_um=node_radius_um,
+        plane_um=plane_um,
+        topology=topology,
     )
     if nblast:
         scores |= nblast_scores(prediction.tree, reference.tree)
@@ -91,11 +98,9 @@ def _along_cable(
     else:
         forward, backward = profiles(prediction, reference)
         scores |= distance.esa(forward, backward, threshold=esa_threshold)
-        right = length.refine(forward, reference.edges, tolerances)
-        found = length.refine(backward, prediction.edges, tolerances)
-        others = length.spreads(forward, backward, prediction.edges, reference.edges)
-        trees = reference.tree, reference.edges, prediction.tree, prediction.edges
-        others |= shape.radius_error(found, *trees, tolerance=tolerance_um)
+        others = length.spreads(forward, backward)
+        right, found = (length.refine(one, tolerances) for one in (forward, backward))
+        others |= shape.radius_error(found, reference.tree, prediction.tree, tolerance=tolerance_um)
     for tolerance, suffix in zip(tolerances, suffixes):
         lengths = prediction.length, reference.length
         scores |= length.scores(right, found, *lengths, tolerance=tolerance, suffix=suffix)
@@ -118,34 +123,45 @@ def _paths(
     ways = []
     for one, other, refined in ((reference, prediction, found), (prediction, reference, right)):
         if refined:
-            limits = {"tolerance": tolerance, "radius": radius}
-            ways.append(paths.faults(one.tree, one.edges, refined, other.tree, other.edges, **limits))
+            ways.append(paths.faults(refined, one.tree, other.tree, tolerance=tolerance, radius=radius))
         else:
             ways.append(paths.all_missing(one.tree, one.length))
     return paths.topology(*ways)
 
 
 def _whole_trees(
-    prediction: Measured, reference: Measured, *, sholl_step_um: float, node_radius_um: float, topology: bool
+    prediction: Measured,
+    reference: Measured,
+    *,
+    sholl_step_um: float,
+    node_radius_um: float,
+    plane_um: float,
+    topology: bool,
 ) -> Scores:
-    """Sholl profiles and persistence diagrams around the root of the reference."""
+    """Sholl profiles around the reference's soma or root; persistence and DIADEM of the trees at its first root."""
     if why := _empty(prediction, reference):
-        names = (*shape.SHOLL_NAMES, *(shape.PERSISTENCE_NAMES if topology else ()))
-        return undefined(f"the {why} has no cable", *names)
-    root = rooted.centre(reference.tree)
-    centre = reference.tree.xyz[root]
+        names = (*shape.SHOLL_NAMES, *((*shape.PERSISTENCE_NAMES, *DIADEM_NAMES) if topology else ()))
+        scores = undefined(f"the {why} has no cable", *names)
+        # Like recall: of what is there, nothing was found.
+        return scores | ({"diadem": 0.0} if topology and len(reference.branch_points) else {})
+    centre = reference.tree.xyz[rooted.centre(reference.tree)]
     scores = shape.sholl(prediction.edges, reference.edges, centre, step_um=sholl_step_um)
     if not topology:
         return scores
-    near = rooted.nearest_node(prediction.tree, centre, radius=node_radius_um)
-    if near is None:
+    root = int(np.flatnonzero(reference.tree.parent < 0)[0])
+    near = rooted.nearest_node(prediction.tree, reference.tree.xyz[root], radius=node_radius_um)
+    wanted, tree = rooted.one_tree(reference.tree, root), prediction.tree
+    if near is not None:
+        tree = rooted.one_tree(rooted.rerooted(tree, near), near)
+        scores |= shape.persistence(tree, wanted)
+    else:
         why = "no node of the prediction lies at the root of the reference"
-        return scores | undefined(why, *shape.PERSISTENCE_NAMES)
-    trees = [
-        rooted.one_tree(rooted.rerooted(tree, row), row)
-        for tree, row in ((prediction.tree, near), (reference.tree, root))
-    ]
-    return scores | shape.persistence(*trees)
+        scores |= undefined(why, *shape.PERSISTENCE_NAMES)
+    limits = diadem.Limits(xy=node_radius_um, z=max(node_radius_um, plane_um))
+    return scores | diadem.score(tree, wanted, limits=limits) | {"diadem_rerooted": int(near is not None)}
+
+
+DIADEM_NAMES = ("diadem", "diadem_missed", "diadem_excess", "diadem_rerooted")
 
 
 def _empty(prediction: Measured, reference: Measured) -> str:

@@ -4,7 +4,8 @@ Nodes are not compared with nodes: the geometry of a tree is the set of straight
 parent, so order, ids, roots and isolated nodes do not matter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -59,6 +60,10 @@ class Edges:
         """Distance of points (..., 3) to one given edge (...) each."""
         away = points - self.start[edge] - self.foot(points, edge)[..., None] * self.vector[edge]
         return np.sqrt(np.einsum("...i,...i", away, away))
+
+    def at(self, edge: np.ndarray, along: np.ndarray) -> np.ndarray:
+        """(n, 3) the points at `along` (n,), 0 child to 1 parent, of the edges (n,)."""
+        return self.start[edge] + along[:, None] * self.vector[edge]
 
     def foot(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
         """Where on one given edge (...) each the nearest point to points (..., 3) lies: 0 child, 1 parent."""
@@ -119,64 +124,115 @@ def spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Profile:
     """Distance to another tree along the edges of a tree, known at both ends of intervals.
 
-    first, last: (m, 3) float64 ends of each interval. distance_first, distance_last: (m,) float64, distances there.
-    edge_first, edge_last: (m,) int64, the nearest edges of the other tree there. length: (m,) float64. edge: (m,)
-    int64, the edge of its own tree that the interval is part of. samples: (n,) float64, the distances that Vaa3D
-    averages.
+    own, other: the edges of both trees. edge: (m,) int32, the edge that each interval is part of. first, last: (m,)
+    float64, where on it the interval begins and ends, 0 child, 1 parent. distance_first, distance_last: (m,)
+    float64, distances there. edge_first, edge_last: (m,) int32, the nearest edges of the other tree there.
     """
 
+    own: Edges
+    other: Edges
+    edge: np.ndarray
     first: np.ndarray
     last: np.ndarray
     distance_first: np.ndarray
     distance_last: np.ndarray
     edge_first: np.ndarray
     edge_last: np.ndarray
-    length: np.ndarray
-    edge: np.ndarray
-    samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.edge)
+
+    @property
+    def length(self) -> np.ndarray:
+        """(m,) length of each interval."""
+        return self.own.length[self.edge] * (self.last - self.first)
 
 
-def profile(tree: Tree, edges: Edges, other: Edges) -> Profile:
-    """Distances from `tree` (whose edges are `edges`) to `other` at Vaa3D's sample points.
+INTERVAL = ("edge", "first", "last", "distance_first", "distance_last", "edge_first", "edge_last")
 
-    An edge of length L is sampled at N = floor(L + 1.5) points, both ends included, at its child alone when
-    N = 1. A node is measured once though every edge that ends there counts it.
-    """
-    count = np.floor(edges.length + 1.5).astype(np.int64)
-    edge, step = spread(np.maximum(count - 2, 0))
-    along = (step + 1) / (count[edge] - 1)
-    inner = edges.start[edge] + along[:, None] * edges.vector[edge]
-    n = len(tree)
-    points = np.concatenate([tree.xyz, inner])
-    # An isolated node belongs to no edge: its distance is never looked at, so it is not worth a search.
-    used = np.ones(len(points), bool)
-    used[:n] = False
-    parent = tree.parent[edges.child]
-    used[edges.child] = used[parent] = True
-    distance, nearest = np.full(len(points), np.nan), np.zeros(len(points), np.int64)
-    distance[used], nearest[used] = other.nearest(points[used])
 
-    # The points of each edge in order: child, inner ones, parent. An edge of N = 1 has both ends here too, as one
-    # interval, but only its child is a sample.
-    ends = np.maximum(count, 2)
-    owner, place = spread(ends)
-    is_last = place == ends[owner] - 1
-    row = n + (np.cumsum(ends - 2) - ends)[owner] + place + 1  # inner points of all edges follow the nodes
-    row[place == 0] = edges.child
-    row[is_last] = parent
-    begin, end = row[~is_last], row[place > 0]
-    length = np.repeat(edges.length / (ends - 1), ends - 1)
-    return Profile(
-        points[begin],
-        points[end],
-        distance[begin],
-        distance[end],
-        nearest[begin],
-        nearest[end],
-        length,
-        owner[~is_last],
-        distance[row[~(is_last & (count[owner] == 1))]],
+def choose(profile: Profile, which: np.ndarray) -> Profile:
+    """Some of the intervals."""
+    return replace(profile, **{name: getattr(profile, name)[which] for name in INTERVAL})
+
+
+def join(parts: list[Profile]) -> Profile:
+    """The intervals of all parts, one after another."""
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in INTERVAL
+    }
+    return replace(parts[0], **joined)
+
+
+def halve(profile: Profile) -> Profile:
+    """Each interval as two, measured at its midpoint: first all first halves, then all second ones."""
+    middle = (profile.first + profile.last) / 2
+    distance, edge = profile.other.nearest(profile.own.at(profile.edge, middle))
+    edge = edge.astype(np.int32)
+    halves = (
+        {"last": middle, "distance_last": distance, "edge_last": edge},
+        {
+            "first": middle,
+            "distance_first": distance,
+            "edge_first": edge,
+        },
     )
+    return join([replace(profile, **half) for half in halves])
+
+
+def sample_counts(edges: Edges) -> np.ndarray:
+    """(m,) number of Vaa3D's samples on each edge of length L: floor(L + 1.5)."""
+    return np.floor(edges.length + 1.5).astype(np.int64)
+
+
+def profile(tree: Tree, own: Edges, other: Edges) -> Profile:
+    """Distances from `tree` (whose edges are `own`) to `other`, in the intervals between Vaa3D's samples.
+
+    An edge of length L has N = floor(L + 1.5) samples, both ends included; one of N = 1 is an interval as well.
+    The intervals of an edge lie together, from child to parent. A node is measured once though every edge that ends
+    there counts it.
+    """
+    count = np.maximum(sample_counts(own), 2)
+    edge, step = spread(count - 2)
+    inner = own.at(edge, (step + 1) / (count[edge] - 1))
+    parent = tree.parent[own.child]
+    used = np.unique(np.concatenate([own.child, parent]))  # an isolated node is never looked at
+    distance, nearest = np.empty(len(tree) + len(inner)), np.empty(len(tree) + len(inner), np.int32)
+    for rows, points in ((used, tree.xyz[used]), (np.arange(len(tree), len(distance)), inner)):
+        distance[rows], nearest[rows] = other.nearest(points)
+
+    # The points of each edge in order: child, inner ones, parent.
+    edge, place = spread(count)
+    is_last = place == count[edge] - 1
+    row = (
+        len(tree) + (np.cumsum(count - 2) - count)[edge] + place + 1
+    )  # inner points of all edges follow the nodes
+    row[place == 0] = own.child
+    row[is_last] = parent
+    along = place / (count[edge] - 1)
+    begin, end = np.flatnonzero(~is_last), np.flatnonzero(place > 0)
+    return Profile(
+        own,
+        other,
+        edge[begin].astype(np.int32),
+        along[begin],
+        along[end],
+        distance[row[begin]],
+        distance[row[end]],
+        nearest[row[begin]],
+        nearest[row[end]],
+    )
+
+
+def samples(profile: Profile) -> np.ndarray:
+    """(n,) the distances that Vaa3D averages, of a profile as `profile` makes it.
+
+    All ends of the intervals of an edge; of an edge of N = 1 only the child's.
+    """
+    ends_sampled_edge = (profile.last == 1) & (sample_counts(profile.own)[profile.edge] > 1)
+    # In the order of Vaa3D: the intervals of an edge follow each other and share their ends.
+    both = np.stack([profile.distance_first, profile.distance_last], axis=1)
+    return both[np.stack([np.ones_like(ends_sampled_edge), ends_sampled_edge], axis=1)]
 
 
 def esa(forward: Profile, backward: Profile, *, threshold: float = 2.0) -> Scores:
@@ -191,10 +247,10 @@ def esa(forward: Profile, backward: Profile, *, threshold: float = 2.0) -> Score
     Peng et al. 2010, Nat. Biotechnol. 28:348. The arithmetic is in double precision where Vaa3D's is single.
     """
     scores: Scores = {}
-    for direction, samples in (("12", forward.samples), ("21", backward.samples)):
-        apart = samples[samples >= threshold]
-        scores[f"esa_{direction}"] = float(samples.mean())
-        scores[f"pds_{direction}"] = len(apart) / len(samples)
+    for direction, found in (("12", samples(forward)), ("21", samples(backward))):
+        apart = found[found >= threshold]
+        scores[f"esa_{direction}"] = float(found.mean())
+        scores[f"pds_{direction}"] = len(apart) / len(found)
         if len(apart):
             scores[f"dsa_{direction}"] = float(apart.mean())
         else:

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.metrics.distance import Edges, Profile
-from pipeline.metrics.length import choose, halve, join
+from pipeline.metrics.distance import Edges, Profile, choose, halve, join
 from pipeline.metrics.rooted import child_counts, next_above, path_distance
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
@@ -115,15 +114,7 @@ def sliced_wasserstein(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(one - other).sum(0).mean())
 
 
-def radius_error(
-    found: Profile,
-    reference: Tree,
-    reference_edges: Edges,
-    prediction: Tree,
-    prediction_edges: Edges,
-    *,
-    tolerance: float,
-) -> Scores:
+def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance: float) -> Scores:
     """r_P - r_R along the reference's cable within the tolerance of the prediction, by length, radii linear on edges.
 
     radius_bias (mean), radius_error (mean absolute) in um, radius_relative (mean of |r_P - r_R| / r_R), and
@@ -131,21 +122,21 @@ def radius_error(
     it is sampled every 0.5 um or closer where it comes near the prediction, each sample for half of the intervals
     that it ends.
     """
-    near = np.minimum(found.distance_first, found.distance_last) - found.length / 2 <= tolerance
-    fine = choose(found, near & (found.length > 0))
+    length = found.length
+    near = np.minimum(found.distance_first, found.distance_last) - length / 2 <= tolerance
+    fine = choose(found, near & (length > 0))
     while (coarse := fine.length > RADIUS_STEP_UM).any():
-        fine = join([choose(fine, ~coarse), halve(choose(fine, coarse), prediction_edges)])
-    points = np.concatenate([fine.first, fine.last])
+        fine = join([choose(fine, ~coarse), halve(choose(fine, coarse))])
     apart = np.concatenate([fine.distance_first, fine.distance_last])
-    predicted = _radius(
-        prediction, prediction_edges, np.concatenate([fine.edge_first, fine.edge_last]), points
-    )
-    wanted = _radius(reference, reference_edges, np.concatenate([fine.edge, fine.edge]), points)
+    edge, along = np.concatenate([fine.edge, fine.edge]), np.concatenate([fine.first, fine.last])
+    target = np.concatenate([fine.edge_first, fine.edge_last])
+    wanted = _radius(reference, fine.own, edge, along)
+    predicted = _radius(prediction, fine.other, target, fine.other.foot(fine.own.at(edge, along), target))
     valid = (apart <= tolerance) & (predicted > 0) & (wanted > 0)
     left_out = {"radius_left_out": int(((apart <= tolerance) & ~valid).sum())}
     if not valid.any():
         return undefined("no matched cable with radii", *RADIUS_NAMES[:3]) | left_out
-    weight = np.concatenate([fine.length, fine.length])[valid]
+    weight = np.tile(fine.length, 2)[valid]
     off, weight = (predicted - wanted)[valid], weight / weight.sum()
     return {
         "radius_bias": float(off @ weight),
@@ -158,7 +149,7 @@ def radius_error(
 RADIUS_NAMES = ("radius_bias", "radius_error", "radius_relative", "radius_left_out")
 
 
-def _radius(tree: Tree, edges: Edges, edge: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) radius at the foot of each point (n, 3) on its edge (n,)."""
-    child, along = edges.child[edge], edges.foot(points, edge)
+def _radius(tree: Tree, edges: Edges, edge: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """(n,) radius at `along` (0 child, 1 parent) of each edge (n,)."""
+    child = edges.child[edge]
     return (1 - along) * tree.radius[child] + along * tree.radius[tree.parent[child]]

@@ -66,20 +66,12 @@ def cut(tree: Tree) -> Paths:
     return Paths(Tree(tree.xyz, tree.radius, parent, tree.type), label, ends[kept])
 
 
-def faults(
-    tree: Tree,
-    edges: Edges,
-    refined: Profile,
-    other: Tree,
-    other_edges: Edges,
-    *,
-    tolerance: float,
-    radius: float,
-) -> dict[str, float]:
+def faults(refined: Profile, tree: Tree, other: Tree, *, tolerance: float, radius: float) -> dict[str, float]:
     """Length and number of all paths of `tree`, of those missing in `other` and of those present but not connected.
 
     refined: the profile from `tree` to `other`, refined at the tolerance.
     """
+    edges = refined.own
     paths = cut(tree)
     count = len(paths.ends)
     child = merged(tree)[edges.child]  # zero-length edges join their place; they weigh nothing
@@ -91,7 +83,7 @@ def faults(
     covered = np.bincount(owner[on], lengths_within(refined, tolerance)[on], count)
     present = covered >= PRESENT * length - 1e-9 * length
     broken = present.copy()
-    broken[present] = ~_connected(paths, np.flatnonzero(present), length, other, other_edges, radius)
+    broken[present] = ~_connected(paths, np.flatnonzero(present), length, other, refined.other, radius)
     return {
         "length": float(length.sum()),
         "missing": float(length[~present].sum()),

@@ -93,14 +93,16 @@ def _score(
             _require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
         wanted.append(compare.Measured(reference))
 
+    # size[0] is the distance of the planes where coordinates were voxels.
+    asked = {**settings.model_dump(), "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0}
     scores: dict[str, object] = {}
     if not wanted:
-        scores |= compare.without_reference(**settings.model_dump())
+        scores |= compare.without_reference(**asked)
     elif len(wanted) == 1:
-        scores |= compare.compare(measured, wanted[0], **settings.model_dump())
+        scores |= compare.compare(measured, wanted[0], **asked)
         scores |= compare.describe(wanted[0], suffix="_reference")
     else:
-        scores |= compare.over_references(measured, wanted, **settings.model_dump())
+        scores |= compare.over_references(measured, wanted, **asked)
         scores["references"] = len(wanted)
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
