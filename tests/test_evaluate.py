@@ -39,7 +39,19 @@ def test_flat_json_with_the_names_of_the_contract(tmp_path, files, capsys):
     assert (found["branches"], found["tips"], found["nodes"], found["trees"]) == (0, 2, 2, 1)
     assert found["esa_unit"] == "um"
     assert found["tolerance_um"] == 1.5
-    for name in ("esa", "esa_12", "esa_21", "dsa", "pds", "f1", "hausdorff", "tip_f1"):
+    for name in (
+        "esa",
+        "esa_12",
+        "esa_21",
+        "dsa",
+        "pds",
+        "f1",
+        "hausdorff",
+        "tip_f1",
+        "path_error",
+        "sholl",
+        "radius_bias",
+    ):
         assert isinstance(found[name], float), name
     assert not any(isinstance(value, dict | list) for value in found.values())
     assert "recall                  0.615" in capsys.readouterr().out
@@ -165,3 +177,24 @@ def test_scoring_needs_no_torch(tmp_path, files):
         f" '--output', {str(tmp_path / 'm.json')!r}]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+Y = "1 1 0 0 0 1 -1\n2 3 100 0 0 1 1\n3 3 200 50 0 1 2\n4 3 200 -50 0 1 2\n"
+
+
+def test_diadem_is_in_the_table_whatever_the_root_of_the_prediction(tmp_path, files):
+    turned = "1 3 200 50 0 1 -1\n2 3 100 0 0 1 1\n3 3 0 0 0 1 2\n4 3 200 -50 0 1 2\n"
+    prediction, reference, nothing = files(a=turned, b=Y, c="# empty\n")
+    found = evaluate(tmp_path, "--prediction", prediction, "--reference", reference)
+    assert (found["diadem"], found["diadem_rerooted"]) == (1, 1)
+    empty = evaluate(tmp_path, "--prediction", nothing, "--reference", reference)
+    assert empty["diadem"] == 0
+    assert "diadem_reason" not in empty
+
+
+def test_families_can_be_left_out(tmp_path, files):
+    prediction, reference = files(a=Y, b=Y)
+    found = evaluate(tmp_path, "--prediction", prediction, "--reference", reference, "--no-topology")
+    assert "path_error" not in found
+    assert "diadem" not in found
+    assert found["f1"] == 1

@@ -142,8 +142,10 @@ def _whole_trees(
     if why := _empty(prediction, reference):
         names = (*shape.SHOLL_NAMES, *((*shape.PERSISTENCE_NAMES, *DIADEM_NAMES) if topology else ()))
         scores = undefined(f"the {why} has no cable", *names)
-        # Like recall: of what is there, nothing was found.
-        return scores | ({"diadem": 0.0} if topology and len(reference.branch_points) else {})
+        if topology and len(reference.branch_points):  # like recall: of what is there, nothing was found
+            scores["diadem"] = 0.0
+            del scores["diadem_reason"]
+        return scores
     centre = reference.tree.xyz[rooted.centre(reference.tree)]
     scores = shape.sholl(prediction.edges, reference.edges, centre, step_um=sholl_step_um)
     if not topology:
