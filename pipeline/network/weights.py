@@ -20,6 +20,7 @@ def save(path: Path, model: SliceSegmenter, *, card: dict[str, str]) -> None:
     tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     with whole(path) as private:
         save_file(tensors, private, {"kind": KIND, **model.architecture.as_text(), **card})
+        private.chmod(0o644)  # safetensors keeps its files to their owner
 
 
 def load(path: Path) -> SliceSegmenter:

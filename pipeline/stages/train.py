@@ -69,8 +69,15 @@ def run(
         workers=workers,
         bf16=settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
     )
-    write_text(output.with_suffix(".md"), _write_card(settings, trained, held_out, scenes, log))
-    weights.save(output, averaged, card={"version": __version__, "settings": settings.model_dump_json()})
+    # Names of files, not of folders: the card travels, this machine's folders do not.
+    told = settings.model_copy(
+        update={
+            name: " ".join(Path(path).name for path in getattr(settings, name).split())
+            for name in ("start", "more_datasets")
+        }
+    )
+    write_text(output.with_suffix(".md"), _write_card(told, trained, held_out, scenes, log))
+    weights.save(output, averaged, card={"version": __version__, "settings": told.model_dump_json()})
     checkpoint.unlink(missing_ok=True)
 
 
@@ -178,7 +185,7 @@ def _write_card(settings: Train, trained: list, held_out: list, scenes: list, lo
         f"{settings.depth} slices of {settings.window} x {settings.window} pixels and tells for each pixel of the "
         "middle one how probably it is neurite.",
         "",
-        f"- start: {Path(settings.start).name or 'random'} ({settings.inflation} inflation where it is a 2D model)",
+        f"- start: {settings.start or 'random'} ({settings.inflation} inflation where it is a 2D model)",
         *(
             f"- {what}: {', '.join(pair.name for pair in pairs) or 'nothing'}"
             for what, pairs in names.items()
