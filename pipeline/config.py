@@ -121,7 +121,7 @@ class Trace(Settings):
         lt=1,
         description="Probability at which a stretch of neurite counts neither for nor against its branch.",
     )
-    spur_um: float = Field(0.0, ge=0, description="Branches must gain more than this length (um).")
+    spur_um: float = Field(1.0, ge=0, description="Branches must gain more than this length (um).")
     spur_walls: float = Field(
         0.9,
         ge=0,
