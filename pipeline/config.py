@@ -192,6 +192,12 @@ class Train(Settings):
     simulated_share: float = Field(
         0.4, ge=0, le=1, description="Share of the windows that come from simulations."
     )
+    empty_share: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of the simulated scenes without any neurite: noise and haze only.",
+    )
     steps: int = Field(2000, ge=1, description="Optimiser steps.")
     batch: int = Field(12, ge=1, description="Windows in a step.")
     encoder_rate: float = Field(2e-4, ge=0, description="Highest learning rate of the encoder's last block.")

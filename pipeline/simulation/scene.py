@@ -1,9 +1,10 @@
 """Training scenes: neurons under every condition a microscope may meet, drawn at random."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from pipeline.simulation.grow import grow
-from pipeline.simulation.render import Camera, Staining, expose, fluorescence
+from pipeline.simulation.render import Camera, Staining, expose, fluorescence, smooth_field
 from pipeline.swc import Tree, um_to_voxel
 
 
@@ -45,6 +46,26 @@ def random_scene(
     light, camera = _conditions(light, _brightness(light, trees, voxel_size), rng=rng)
     dtype = np.uint16 if rng.random() < 0.4 else np.uint8
     return expose(light, rng=rng, camera=camera, dtype=dtype), trees
+
+
+def empty_scene(rng: np.random.Generator, *, shape_zyx: tuple[int, int, int]) -> np.ndarray:
+    """float32 (z, y, x): what a microscope shows where no neurite is: noise, grain, haze, the edge of a tissue.
+
+    Grain is noise of a few pixels' width with rare bright specks, slice by slice: what is left of photon noise
+    and detector hits after a scanner or a filter has smoothed a plane.
+    """
+    image = rng.uniform(0, 0.3) * np.clip(smooth_field(shape_zyx, rng=rng), 0, None)
+    for _ in range(rng.integers(1, 3)):
+        grain = rng.standard_normal(shape_zyx, np.float32)
+        if rng.random() < 0.6:
+            # A heavy tail: most voxels dark, few bright.
+            grain = rng.standard_exponential(shape_zyx, np.float32) ** rng.uniform(1, 3)
+        width = rng.choice([0.0, rng.uniform(0.3, 1.3)])
+        grain = gaussian_filter(grain, (rng.choice([0.0, rng.uniform(0, 0.6)]), width, width))
+        image += rng.uniform(0.05, 0.5) * (grain - grain.mean()) / max(float(grain.std()), 1e-3)
+    if rng.random() < 0.4:
+        image *= np.where(smooth_field(shape_zyx, rng=rng) > rng.uniform(-1, 1), 1, rng.uniform(0, 0.5))
+    return np.clip(image - rng.uniform(-0.3, 0.3), 0, None).astype(np.float32)
 
 
 def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float, fibre: float) -> Tree:

@@ -113,15 +113,19 @@ def _load_pair(sample: dataset.Sample, labels: Path):
 
 def _simulate(settings: Train) -> list:
     """Simulated scenes as pairs; scene i is a function of (seed, i) alone."""
-    from pipeline.simulation.scene import random_scene, random_voxel_size
+    from pipeline.simulation.scene import empty_scene, random_scene, random_voxel_size
     from pipeline.training import pairs
 
     scenes = []
+    edge = settings.window + settings.window // 2
+    shape = (16, edge, edge)
     for index in range(settings.simulated):
         rng = np.random.default_rng([settings.seed, index])
-        edge = settings.window + settings.window // 2
+        if rng.random() < settings.empty_share:
+            scenes.append(pairs.empty(f"scene {index}", _grey(empty_scene(rng, shape_zyx=shape))))
+            continue
         voxel_size = random_voxel_size(rng)
-        image, trees = random_scene(rng, shape_zyx=(16, edge, edge), voxel_size=voxel_size)
+        image, trees = random_scene(rng, shape_zyx=shape, voxel_size=voxel_size)
         scenes.append(pairs.from_tree(f"scene {index}", _grey(image), trees, voxel_size, complete=True))
     return scenes
 

@@ -52,6 +52,8 @@ def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
         shot, read = rng.uniform(0, 0.02), rng.uniform(0, 0.02)
         sigma = np.sqrt(shot * np.clip(light, 0, None) + read**2)
         light += sigma * rng.standard_normal(light.shape, np.float32)
+    if rng.random() < 0.3:
+        light += _grain(rng, light.shape)
     if rng.random() < 0.04:
         lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
         light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
@@ -116,6 +118,14 @@ def _flip(rng: np.random.Generator, window: np.ndarray, *planes: np.ndarray) -> 
     if rng.random() < 0.5:
         stacks[0] = stacks[0][::-1]
     return stacks
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Specks a pixel or two wide, each in one slice, most of them dark and few bright; (D, S, S) float32."""
+    specks = rng.standard_exponential(shape, np.float32) ** rng.uniform(1, 3)
+    width = rng.uniform(0, 1)
+    specks = ndimage.gaussian_filter(specks, (0, width, width))
+    return specks * np.float32(np.exp(rng.uniform(np.log(0.005), np.log(0.15))) / max(specks.std(), 1e-3))
 
 
 def _smooth_field(

@@ -60,6 +60,11 @@ def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
     return _pair(name, image, value[labels], labels != UNLABELLED)
 
 
+def empty(name: str, image: np.ndarray) -> Pair:
+    """Pair of an image (z, y, x, in [0, 1]) without any neurite."""
+    return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool))
+
+
 def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.5
