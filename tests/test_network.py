@@ -206,6 +206,14 @@ def test_weights_on_disk_give_the_same_logits_to_half_precision(tmp_path, window
         np.testing.assert_allclose(loaded(window), model(window), atol=2e-3)
 
 
+def test_the_same_model_and_card_give_the_same_bytes(tmp_path):
+    model = SliceSegmenter(SMALL)
+    card = {"settings": {"steps": 1, "seed": 2}, "version": "1", "note": "x"}
+    for name in ("a", "b"):
+        weights.save(tmp_path / name, model, card=card)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_a_window_gives_one_logit_for_each_pixel(window):
     assert SliceSegmenter(SMALL)(window).shape == (2, 1, 64, 64)
 

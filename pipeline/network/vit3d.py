@@ -7,7 +7,7 @@ slices themselves as well; all its arithmetic is at half size or below (pixel-un
 where a CPU keeps up with it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -30,14 +30,6 @@ class Architecture:
     width: int = 192
     blocks: int = 12
     heads: int = 3
-
-    def as_text(self) -> dict[str, str]:
-        """The sizes as the strings that a safetensors header holds; the inverse of `from_text`."""
-        return {name: str(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_text(cls, text: dict[str, str]) -> "Architecture":
-        return cls(**{name: int(text[name]) for name in asdict(cls())})
 
 
 class PatchEmbed(nn.Module):

@@ -1,6 +1,9 @@
 """Weights on disk: safetensors whose header holds the architecture; every tensor accounted for."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,13 +16,16 @@ from pipeline.network.inflate import encoder_from_2d
 from pipeline.network.vit3d import Architecture, SliceSegmenter
 
 KIND = "stack2swc slice segmenter 1"
+# One entry of the header holds all: safetensors writes several in an order of chance, and bytes would differ.
+ENTRY = "stack2swc"
 
 
-def save(path: Path, model: SliceSegmenter, *, card: dict[str, str]) -> None:
+def save(path: Path, model: SliceSegmenter, *, card: dict[str, object]) -> None:
     """Write the model in half precision (computing stays float32) with its architecture and card."""
+    header = {"kind": KIND, "architecture": asdict(model.architecture), **card}
     tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     with whole(path) as private:
-        save_file(tensors, private, {"kind": KIND, **model.architecture.as_text(), **card})
+        save_file(tensors, private, {ENTRY: json.dumps(header)})
         private.chmod(0o644)  # safetensors keeps its files to their owner
 
 
@@ -33,7 +39,7 @@ def load(path: Path) -> SliceSegmenter:
         raise InputError(
             path, f"weights of kind {header.get('kind', 'unknown')!r}", f"{KIND!r} (made by train)"
         )
-    model = SliceSegmenter(Architecture.from_text(header))
+    model = SliceSegmenter(Architecture(**header["architecture"]))
     _fill(model, {name: value.float() for name, value in load_file(path).items()}, path)
     return model.eval()
 
@@ -78,12 +84,13 @@ def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     module.load_state_dict(state)
 
 
-def _header(path: Path) -> dict[str, str]:
+def _header(path: Path) -> dict[str, Any]:
+    """What `save` wrote about the model; empty for a safetensors file of another maker."""
     if not path.is_file():
         raise InputError(path, "no such file", "a weights file made by train")
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata() or {}
+            return json.loads((file.metadata() or {}).get(ENTRY, "{}"))
     except SafetensorError as error:
         raise InputError(path, f"not a safetensors file ({error})", "a weights file made by train") from error
 

@@ -77,7 +77,7 @@ def run(
         }
     )
     write_text(output.with_suffix(".md"), _write_card(told, trained, held_out, scenes, log))
-    weights.save(output, averaged, card={"version": __version__, "settings": told.model_dump_json()})
+    weights.save(output, averaged, card={"version": __version__, "settings": told.model_dump()})
     checkpoint.unlink(missing_ok=True)
 
 
