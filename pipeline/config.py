@@ -108,7 +108,7 @@ class Trace(Settings):
     gap_um: float = Field(
         6.0,
         ge=0,
-        description="Longest gap (um) between two tips in line without signal that is bridged, 2/3 of it to the side of another piece.",
+        description="Longest gap (um) without signal that is bridged; 2/3 of it to the side of another piece.",
     )
     root_um: float = Field(
         3.0,
