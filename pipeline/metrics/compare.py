@@ -99,8 +99,8 @@ def _along_cable(
         forward, backward = profiles(prediction, reference)
         scores |= distance.esa(forward, backward, threshold=esa_threshold)
         others = length.spreads(forward, backward)
+        others |= shape.radius_error(backward, reference.tree, prediction.tree, tolerance=tolerance_um)
         right, found = (length.refine(one, tolerances) for one in (forward, backward))
-        others |= shape.radius_error(found, reference.tree, prediction.tree, tolerance=tolerance_um)
     for tolerance, suffix in zip(tolerances, suffixes):
         lengths = prediction.length, reference.length
         scores |= length.scores(right, found, *lengths, tolerance=tolerance, suffix=suffix)

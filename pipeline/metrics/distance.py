@@ -4,6 +4,7 @@ Nodes are not compared with nodes: the geometry of a tree is the set of straight
 parent, so order, ids, roots and isolated nodes do not matter.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,9 @@ from scipy.spatial import cKDTree
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 
-BATCH = 200_000  # points in memory at once, times candidates / 4
+BATCH = 50_000  # points in memory at once, times candidates / 4; more are shared out to threads
 FIRST_CANDIDATES = 4
 FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
-MANY = 20_000  # points from which a second thread pays
 
 
 class Edges:
@@ -41,10 +41,12 @@ class Edges:
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact distance (n,) float64 of each point (n, 3) to the nearest edge, and that edge's number (n,)."""
-        distance, edge = np.empty(len(points)), np.empty(len(points), np.int64)
-        for first in range(0, len(points), BATCH):
-            part = slice(first, first + BATCH)
-            distance[part], edge[part] = self._nearest(points[part])
+        if len(points) <= BATCH:
+            return self._nearest(points)
+        self._pieces()  # before the threads ask for it at once
+        with ThreadPoolExecutor() as pool:
+            parts = list(pool.map(self._nearest, np.split(points, range(BATCH, len(points), BATCH))))
+        distance, edge = (np.concatenate(one) for one in zip(*parts))
         return distance, edge
 
     def within(self, centres: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +89,7 @@ class Edges:
             left = []
             size = max(1, BATCH * FIRST_CANDIDATES // candidates)
             for rows in np.split(todo, range(size, len(todo), size)):
-                workers = -1 if len(rows) * candidates > MANY * FIRST_CANDIDATES else 1
-                apart, piece = index.query(points[rows], k=np.arange(1, candidates + 1), workers=workers)
+                apart, piece = index.query(points[rows], k=np.arange(1, candidates + 1))
                 near = self._edge_of_piece[piece]
                 distance = self.distance_to(points[rows, None], near)
                 chosen = distance.argmin(1)

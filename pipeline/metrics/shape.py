@@ -11,6 +11,7 @@ from pipeline.swc import Tree
 EXACT_BARS = 2000
 SLICES = 32
 RADIUS_STEP_UM = 0.5
+PART = 200_000  # intervals in memory at once
 
 
 def sholl_crossings(edges: Edges, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -118,13 +119,24 @@ def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance
     """r_P - r_R along the reference's cable within the tolerance of the prediction, by length, radii linear on edges.
 
     radius_bias (mean), radius_error (mean absolute) in um, radius_relative (mean of |r_P - r_R| / r_R), and
-    radius_left_out: samples with a radius <= 0 on either side. found: the profile of the reference, any refinement;
-    it is sampled every 0.5 um or closer where it comes near the prediction, each sample for half of the intervals
-    that it ends.
+    radius_left_out: samples with a radius <= 0 on either side. found: the profile of the reference; it is sampled
+    every 0.5 um or closer where it comes near the prediction, each sample for half of the intervals that it ends.
     """
     length = found.length
     near = np.minimum(found.distance_first, found.distance_last) - length / 2 <= tolerance
-    fine = choose(found, near & (length > 0))
+    close = np.flatnonzero(near & (length > 0))
+    parts = np.split(close, range(PART, len(close), PART))  # bounds the memory: a part grows as it is halved
+    sums = np.sum(
+        [_radius_sums(choose(found, part), reference, prediction, tolerance) for part in parts], axis=0
+    )
+    left_out = {"radius_left_out": int(sums[0])}
+    if not sums[1]:
+        return undefined("no matched cable with radii", *RADIUS_NAMES[:3]) | left_out
+    return dict(zip(RADIUS_NAMES, (sums[2:] / sums[1]).tolist())) | left_out
+
+
+def _radius_sums(fine: Profile, reference: Tree, prediction: Tree, tolerance: float) -> np.ndarray:
+    """(5,) samples left out; weight of the others, and its products with r_P - r_R, |r_P - r_R|, |r_P - r_R| / r_R."""
     while (coarse := fine.length > RADIUS_STEP_UM).any():
         fine = join([choose(fine, ~coarse), halve(choose(fine, coarse))])
     apart = np.concatenate([fine.distance_first, fine.distance_last])
@@ -133,17 +145,9 @@ def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance
     wanted = _radius(reference, fine.own, edge, along)
     predicted = _radius(prediction, fine.other, target, fine.other.foot(fine.own.at(edge, along), target))
     valid = (apart <= tolerance) & (predicted > 0) & (wanted > 0)
-    left_out = {"radius_left_out": int(((apart <= tolerance) & ~valid).sum())}
-    if not valid.any():
-        return undefined("no matched cable with radii", *RADIUS_NAMES[:3]) | left_out
-    weight = np.tile(fine.length, 2)[valid]
-    off, weight = (predicted - wanted)[valid], weight / weight.sum()
-    return {
-        "radius_bias": float(off @ weight),
-        "radius_error": float(np.abs(off) @ weight),
-        "radius_relative": float((np.abs(off) / wanted[valid]) @ weight),
-        **left_out,
-    }
+    off, weight = (predicted - wanted)[valid], np.tile(fine.length, 2)[valid]
+    terms = weight, weight * off, weight * np.abs(off), weight * np.abs(off) / wanted[valid]
+    return np.array([((apart <= tolerance) & ~valid).sum(), *(term.sum() for term in terms)])
 
 
 RADIUS_NAMES = ("radius_bias", "radius_error", "radius_relative", "radius_left_out")
