@@ -109,10 +109,8 @@ def main() -> None:
             run(Path(folder), nodes, pairs, bool(topology))
             return
     print(f"{os.cpu_count()} cores; reading included\n")
-    print(
-        "| nodes | pairs | scores | seconds | peak MB of a process | mean F1 |\n|---|---|---|---|---|---|",
-        flush=True,
-    )
+    print("| nodes | pairs | scores | seconds | of CPU | peak MB of a process | mean F1 |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     rows = [(1000, options.pairs, 1), (30_000, 1, 1), (30_000, 1, 0), (options.large, 1, 0)]
     environment = {
         **os.environ,
