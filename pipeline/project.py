@@ -87,19 +87,19 @@ class Project:
         return _voxels(self.samples[name].image)
 
     def where_results_are(self) -> str:
-        """What a run says when it has ended well."""
+        """What a run says when it has ended well; one sample's files stand for all."""
         results = Path(self.settings.results)
-        lines = []
-        if (table := results / "metrics.tsv").exists():
-            lines += [
-                f"{len(self.samples)} samples reconstructed:",
-                f"  {table}",
-                f"  {results / 'SAMPLE' / 'SAMPLE.swc'}",
-                f"  {results / 'SAMPLE' / 'overview.png'}   ({', '.join(list(self.samples)[:3])} ...)",
-            ]
-        if (page := results / "benchmark" / "leaderboard.html").exists():
-            lines.append(f"leaderboard: {page}")
-        return "\n".join(lines)
+        name = next(iter(self.samples), "")
+        kinds = {
+            results / "metrics.tsv": f"scores of {len(self.samples)} samples",
+            results / name / f"{name}.swc": "tree, one for each sample",
+            results / name / "overview.png": "picture, one for each sample",
+            results / "trained/lm.safetensors": "trained weights",
+            results / "benchmark/leaderboard.html": "leaderboard",
+        }
+        return "\n".join(
+            ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
+        )
 
     def batch_voxels(self, batch: str) -> list[int]:
         """The sizes of the images of a batch."""

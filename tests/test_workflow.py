@@ -311,8 +311,8 @@ def repaired(first_run, settings, neurites) -> Path:
     assert planned(folder, config=settings) == {"summarize": 1, "all": 1, "total": 2}
     status, said = snakemake(folder, config=settings)
     assert status == 0, said
-    assert "2 samples reconstructed" in said
-    assert str(Path("results/metrics.tsv")) in said
+    assert f"{Path('results/metrics.tsv')}  (scores of 2 samples)" in said
+    assert str(Path("results/bent ü/overview.png")) in said
     return folder
 
 
@@ -353,6 +353,18 @@ def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaire
 
 def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
     assert planned(repaired, "--cores", "1", config=settings, STACK2SWC_INFER_BATCH="3") == {}
+
+
+def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
+    train = {"steps": 2, "simulated": 0, "start": "", "batch": 1, "window": 32, "validation": ""}
+    config = {"dataset": str(neurites), "weights": "", "train": train, "tile": {"window": 32}}
+    assert planned(tmp_path, config=config)["train"] == 1
+    status, said = snakemake(tmp_path, "train", config=config)
+    assert status == 0, said
+    assert "results/trained/lm.safetensors  (trained weights)" in said
+    jobs = planned(tmp_path, config=config)
+    assert "train" not in jobs
+    assert jobs["infer"] == jobs["draw"]
 
 
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired, settings, tmp_path):
