@@ -87,9 +87,9 @@ class Segment(Settings):
     """Probability to labels."""
 
     high: float = Field(
-        0.6, gt=0, lt=1, description="A component needs one voxel of at least this probability."
+        0.9, gt=0, lt=1, description="A component needs one voxel of at least this probability."
     )
-    low: float = Field(0.3, gt=0, lt=1, description="A component reaches down to this probability.")
+    low: float = Field(0.5, gt=0, lt=1, description="A component reaches down to this probability.")
     min_size_um3: float = Field(3.0, ge=0, description="Smaller components (um^3) are dropped.")
 
 
@@ -106,7 +106,7 @@ class Trace(Settings):
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )
     gap_um: float = Field(
-        6.0,
+        3.0,
         ge=0,
         description="Longest gap (um) without signal that is bridged; 2/3 of it to the side of another piece.",
     )
