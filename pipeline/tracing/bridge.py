@@ -13,12 +13,14 @@ from pipeline.swc import Tree, um_to_voxel, voxel_to_um
 from pipeline.tracing import graph
 from pipeline.tracing.sampling import sample
 
-# Cost of a um inside certain foreground; above 0 so that the shortest of equally certain ways wins.
-CERTAIN = 0.05
+# A um costs 1 at the probability DARK or less and falls with its logarithm to the least cost, CERTAIN, near SURE:
+# .1 over a background of .01 is good evidence of a dim stretch, though far from 1. CERTAIN is above 0 so
+# that the shortest of equally certain ways wins.
+DARK, SURE, CERTAIN = 0.02, 0.9, 0.05
 # Stretch behind a tip over which its direction is measured, and between the bends of a link, in um.
 HEADING_UM, BEND_UM = 3.0, 2.0
 # How far from its tip a link may end, in gap_um: dim stretches are bridged further than dark ones.
-REACH = 1.5
+REACH = 2.0
 # Places at which each stretch of a link looks at the probability.
 LOOKS = 8
 ZERO = np.zeros(3)
@@ -39,12 +41,12 @@ def join(
 ) -> Tree:
     """Join pieces whose tips lie near other pieces; returns the larger forest, links included.
 
-    A link is the cheapest way from a tip to another piece, straight or bent. It costs 1 - probability (at least
-    0.05) a um times 2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward
-    direction of the tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times
-    straight on to the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most the
-    length of the shorter piece, and end within 1.5 gap_um of the tip: a straight gap without any signal is bridged up
-    to gap_um, a dim one further, and specks are no stepping stones. A minimum-cost forest over the pieces picks
+    A link is the cheapest way from a tip to another piece, straight or bent. A um of it costs `um_cost`, times
+    2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward direction of the
+    tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times straight on to
+    the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most the length of
+    the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up to
+    gap_um, a dim one further, and specks are no stepping stones. A minimum-cost forest over the pieces picks
     those that stay: two pieces never get two links.
 
     probability: uint8 (z, y, x), 0..255 = 0..1.
@@ -62,6 +64,12 @@ def join(
         ):
             best[pair] = link
     return _with_links(forest, [best[pair] for pair in _cheapest(best, len(own))])
+
+
+def um_cost(probability: np.ndarray) -> np.ndarray:
+    """float32: what a um of a link costs at this probability (0..1); see DARK, SURE, CERTAIN."""
+    share = np.log(np.maximum(probability, 1e-6) / SURE) / np.log(DARK / SURE)
+    return np.clip(share, CERTAIN, 1).astype(np.float32)
 
 
 def _candidates(forest, piece, probability, voxel_size, gap_um):
@@ -89,7 +97,7 @@ def _ways(forest, piece, tip, nodes, probability, voxel_size):
     low = np.maximum(voxel.min(0) - 2, 0)
     high = np.minimum(voxel.max(0) + 3, probability.shape)
     crop = probability[tuple(slice(a, b) for a, b in zip(low, high))]
-    mcp = MCP_Geometric(np.maximum(1 - crop / np.float32(255), CERTAIN), sampling=voxel_size)
+    mcp = MCP_Geometric(um_cost(crop / np.float32(255)), sampling=voxel_size)
     total, _ = mcp.find_costs([tuple(voxel[-1] - low)])
     total = total[tuple((voxel[:-1] - low).T)]
     for node in _first_of_each(nodes, total, piece):
@@ -112,7 +120,7 @@ def _link(forest, tip, node, bends, heading, probability, voxel_size) -> Link:
     length = np.linalg.norm(steps, axis=1)
     part = ((np.arange(LOOKS) + 0.5) / LOOKS)[:, None, None]
     seen = sample(probability, line[:-1] + part * steps, voxel_size) / 255
-    cost = (length * np.maximum(1 - seen, CERTAIN).mean(0)).sum()
+    cost = (length * um_cost(seen).mean(0)).sum()
     ahead = heading.get(tip, ZERO) @ steps[0] / length[0]
     behind = -heading.get(node, ZERO) @ steps[-1] / length[-1]
     return Link(tip, node, bends, float(cost * (2 - (ahead + behind) / 2)))
