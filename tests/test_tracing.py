@@ -112,7 +112,8 @@ def test_a_gap_is_bridged_up_to_gap_um(gap, bridged):
         assert cable_length(tree) == pytest.approx(50, abs=2)
 
 
-@pytest.mark.parametrize(("share", "bridged"), [(0, False), (0.05, False), (0.5, True)])
+# What lies below a probability of .02 is dark, however bright it is against 0.
+@pytest.mark.parametrize(("share", "bridged"), [(0, False), (0.03, False), (0.2, True), (0.5, True)])
 def test_a_gap_with_some_signal_is_bridged_further(share, bridged):
     broken = painted(lines([(5, 30, 15), (25, 30, 15)], [(33.5, 30, 15), (55, 30, 15)]))
     whole = painted(lines([(5, 30, 15), (55, 30, 15)]))
@@ -157,6 +158,18 @@ def test_the_given_root_picks_its_tree_and_without_one_the_longest_is_traced():
     assert np.linalg.norm(first.xyz[0] - (30, 10, 10)) < 1.5
     assert off_line(first, (5, 10, 10), (30, 10, 10)).max() < 0.5
     assert off_line(traced(two), (5, 45, 20), (55, 45, 20)).max() < 0.5
+
+
+@pytest.mark.parametrize(("away", "drawn_on"), [(1.0, True), (2.5, True), (4.0, False)])
+def test_a_neurite_that_ends_near_the_given_root_is_drawn_on_to_it(away, drawn_on):
+    tree = traced(painted(lines([(10, 30, 15), (50, 30, 15)])), root_um=(10 - away, 30, 15))
+    assert tree.xyz[0, 0] == pytest.approx(10 - away if drawn_on else 10, abs=0.5)
+
+
+def test_a_root_given_beside_the_middle_of_a_neurite_starts_no_twig():
+    tree = traced(painted(lines([(10, 30, 15), (50, 30, 15)])), root_um=(30, 31.5, 15))
+    assert len(tips(tree)) == 2 and not len(branch_points(tree))
+    assert np.abs(tree.xyz[:, 1] - 30).max() < 0.4
 
 
 def test_a_speck_beside_the_given_root_does_not_win():

@@ -97,6 +97,14 @@ def test_a_tip_meets_the_side_of_another_piece_only_over_two_thirds_of_the_gap()
         assert (graph.pieces(bridge.join(pieces, dark, VOXEL, gap_um=5.0)).max() == 0) == joins
 
 
+def test_a_um_costs_all_in_the_dark_and_least_inside_and_falls_in_between():
+    assert bridge.um_cost(np.array([0, 0.01, 0.02])) == pytest.approx(1)
+    assert bridge.um_cost(np.array([0.9, 1])) == pytest.approx(bridge.CERTAIN)
+    # Half way between .02 and .9 in the logarithm: their geometric mean.
+    assert bridge.um_cost(np.sqrt(0.02 * 0.9)) == pytest.approx(0.5)
+    assert (np.diff(bridge.um_cost(np.linspace(0.02, 0.7, 50))) < 0).all()
+
+
 def test_specks_are_no_stepping_stones():
     speck = straight((24, 10, 10), (25, 10, 10))
     pieces = joined(straight((5, 10, 10), (20, 10, 10)), speck, straight((29, 10, 10), (50, 10, 10)))

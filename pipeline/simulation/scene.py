@@ -129,7 +129,9 @@ def _conditions(
     cleaned = background + min(rng.uniform(1.5, 4) * noise, signal / 3)
     black = rng.choice([0, 0.8 * background, cleaned], p=[0.35, 0.35, 0.3])
     # From saturated to dark: beside a bright soma the dendrites are a tenth of white, in a cleaned image too.
-    white = max(background, black) + max(signal * float(np.exp(rng.uniform(np.log(0.2), np.log(12)))), 2 * noise)
+    white = max(background, black) + max(
+        signal * float(np.exp(rng.uniform(np.log(0.2), np.log(12)))), 2 * noise
+    )
     camera = Camera(
         background=background,
         uneven=rng.choice([0.0, rng.uniform(0, 0.6)]),
