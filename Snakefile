@@ -40,6 +40,8 @@ onstart:
         LOCK.append(hold(Path(RESULTS)))
     except InputError as error:
         sys.exit(f"{error}")
+    for problem in PROJECT.problems():
+        print(f"will fail: {problem}", file=sys.stderr)
     write_json(f"{RESULTS}/samples.json", list(SAMPLES))
     for batch, names in PROJECT.batches().items() if PROJECT.settings.batch > 1 else ():
         write_json(PROJECT.batch_folder(batch) / "samples.json", names)

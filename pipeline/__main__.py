@@ -65,7 +65,7 @@ def settings(*, write: bool = False) -> None:
 
 
 def main(tokens: list[str] | None = None) -> int:
-    """Run one command; a mistake of the user is one line on stderr and status 2."""
+    """Run one command; a mistake of the user, or of the disk, is one line on stderr and status 2."""
     tokens = sys.argv[1:] if tokens is None else tokens
     asked = tokens[0] if tokens else ""
     try:
@@ -74,6 +74,8 @@ def main(tokens: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
     except CycloptsError as error:
         print(_one_line(error, asked), file=sys.stderr)
+    except OSError as error:  # no room, no permission, a file where a folder should be
+        print(f"{error.filename or f'{NAME} {asked}'}: {error.strerror or error}", file=sys.stderr)
     else:
         return 0
     return 2

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import InputError
@@ -38,6 +38,12 @@ class Settings(BaseModel):
         if kind in (int, float) and isinstance(value, bool):
             raise ValueError("a truth value is no number")
         return value
+
+
+def _require_odd(section: str, depth: int) -> int:
+    if depth % 2 == 0:
+        raise InputError(f"{section}.depth", f"found {depth}", "an odd number: the middle slice is predicted")
+    return depth
 
 
 class Ingest(Settings):
@@ -74,6 +80,11 @@ class Tile(Settings):
         description="A window is skipped where the mean of 3 x 3 pixels nowhere exceeds background + this x noise / 3.",
     )
 
+    @field_validator("depth")
+    @classmethod
+    def _odd(cls, depth: int) -> int:
+        return _require_odd("tile", depth)
+
 
 class Infer(Settings):
     """Probability of neurite."""
@@ -91,6 +102,12 @@ class Segment(Settings):
     )
     low: float = Field(0.5, gt=0, lt=1, description="A component reaches down to this probability.")
     min_size_um3: float = Field(3.0, ge=0, description="Smaller components (um^3) are dropped.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Segment":
+        if self.low > self.high:
+            raise InputError("segment.low", f"found {self.low}, above high", f"at most high, {self.high}")
+        return self
 
 
 class Trace(Settings):
@@ -211,6 +228,12 @@ class Train(Settings):
     validate_every: int = Field(1000, ge=1, description="Steps between two validations.")
     window: int = Field(128, ge=32, multiple_of=16, description="Edge (pixels) of a window.")
     depth: int = Field(5, ge=1, description="Slices in a window, odd.")
+
+    @field_validator("depth")
+    @classmethod
+    def _odd(cls, depth: int) -> int:
+        return _require_odd("train", depth)
+
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network; auto: bf16 on a GPU, fp32 on a CPU."
     )
@@ -332,8 +355,6 @@ def explain(error: ValidationError, model: type[Settings], *, where: str) -> Inp
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(key, model, where=where)
-    if first["type"] == "value_error" and isinstance(cause := first["ctx"]["error"], InputError):
-        return cause
     fields = dict(dotted(model))
     below = ", ".join(name for name in fields if name.startswith(f"{key}."))
     allowed = describe(fields[key]) if key in fields else f"a section with {below or 'nothing in it'}"
@@ -344,8 +365,11 @@ def _unknown(key: str, model: type[Settings], *, where: str) -> InputError:
     known = [name for name, _ in dotted(model)]
     last = key.split(".")[-1]
     # The nearest full name; else a key in the wrong section, or a misspelt section.
+    # A key without a dot is a misspelt section or top-level setting before it is one of a section's.
+    whole = [] if "." in key else difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.75)
     near = (
-        difflib.get_close_matches(key, known, n=1)
+        whole
+        or difflib.get_close_matches(key, known, n=1)
         or [name for name in known if difflib.get_close_matches(last, [name.split(".")[-1]], cutoff=0.7)]
         or difflib.get_close_matches(key, model.model_fields, n=1)
     )

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -47,7 +47,7 @@ class Sample:
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
     the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image.
-    root: x, y, z in voxels, where the wanted tree starts.
+    root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
     name: str
@@ -57,24 +57,32 @@ class Sample:
     reference_unit: str = "um"
     root: Triple | None = None
     modality: str = "lm"
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row of the sheet or a file: where it is, its name, the sample it makes and what is wrong with it."""
+    """A row of the sheet or a file: where it is, its name, the sample it makes and what is wrong with it.
+
+    problems: with its name or place, so that no folder can be made for it. wrong: with what is said of it.
+    """
 
     where: str
     name: str
     sample: Sample | None
     problems: list[InputError]
+    wrong: list[InputError] = field(default_factory=list)
 
 
-def discover(folder: Path, *, results: Path | None = None, may_be_empty: bool = False) -> list[Sample]:
+def discover(
+    folder: Path, *, results: Path | None = None, may_be_empty: bool = False, keep_wrong: bool = False
+) -> list[Sample]:
     """The samples of `folder`: the rows of its samples.tsv, else every image file below it, sorted by path.
 
     Without a sheet an image is named by its path below `folder`, without suffix, "/" written as "__"; the .swc
     of the same stem beside it is its reference, in um. Hidden files, labels beside their image, and what lies
-    in `results` are passed over. A folder without images is an error unless it may be empty.
+    in `results` are passed over. A folder without images is an error unless it may be empty. keep_wrong: a row
+    with a wrong value (a voxel size of 0, a missing file) gives a sample with a `problem` instead of an error.
 
     Raises CombinedInputError with one line for each mistake in the sheet, the names and the paths.
     """
@@ -89,7 +97,9 @@ def discover(folder: Path, *, results: Path | None = None, may_be_empty: bool = 
         if not found and not may_be_empty:
             suffixes = ", ".join(IMAGE_SUFFIXES)
             raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
-    problems = [problem for entry in found for problem in entry.problems]
+    problems = [
+        problem for entry in found for problem in entry.problems + ([] if keep_wrong else entry.wrong)
+    ]
     problems += _duplicates(found)
     if problems:
         raise CombinedInputError(problems)
@@ -208,42 +218,50 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
     ]
     if not cells["image"]:
         problems.append(InputError(f"{where}, image", "empty", "the path of an image file below the sheet"))
+    wrong = []
     for column in ("image", "reference"):
         if cells[column]:
-            problems += _path_problems(sheet.parent, Path(cells[column]), where=f"{where}, {column}")
-    triples = {}
+            path, here = Path(cells[column]), f"{where}, {column}"
+            problems += _outside(sheet.parent, path, where=here)
+            wrong += [] if problems else _missing(sheet.parent, path, where=here)
+    reference = cells["reference"]
+    if reference and not reference.lower().endswith((".swc", *IMAGE_SUFFIXES)):
+        found, allowed = f"found {reference}", "a .swc file; for training also a label image"
+        wrong.append(InputError(f"{where}, reference", found, allowed))
+    triples: dict[str, Triple | None] = {}
     for column in ("voxel_size", "root"):
         try:
             positive = column == "voxel_size"
             triples[column] = parse_triple(f"{where}, {column}", cells[column], positive=positive)
         except InputError as error:
-            problems.append(error)
+            wrong.append(error)
     for column, choices in (("reference_unit", UNITS), ("modality", MODALITIES)):
         if cells[column] and cells[column] not in choices:
-            problems.append(InputError(f"{where}, {column}", f"found {cells[column]!r}", " | ".join(choices)))
+            wrong.append(InputError(f"{where}, {column}", f"found {cells[column]!r}", " | ".join(choices)))
     sample = (
         None
         if problems
         else Sample(
             name=cells["sample"],
             image=sheet.parent / cells["image"],
-            voxel_size=triples["voxel_size"],
-            reference=sheet.parent / cells["reference"] if cells["reference"] else None,
+            voxel_size=triples.get("voxel_size"),
+            reference=sheet.parent / reference if reference else None,
             reference_unit=cells["reference_unit"] or UNITS[0],
-            root=triples["root"],
+            root=triples.get("root"),
             modality=cells["modality"] or MODALITIES[0],
+            problem="; ".join(map(str, wrong)),
         )
     )
-    return _Entry(where, cells["sample"], sample, problems)
+    return _Entry(where, cells["sample"], sample, problems, wrong)
 
 
-def _path_problems(folder: Path, relative: Path, *, where: str) -> list[InputError]:
-    problems, path = _outside(folder, relative, where=where), folder / relative
-    if not problems and not path.exists():
-        near = get_close_matches(path.name, _names_in(path.parent), n=1)
-        hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
-        problems.append(InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet"))
-    return problems
+def _missing(folder: Path, relative: Path, *, where: str) -> list[InputError]:
+    path = folder / relative
+    if path.exists():
+        return []
+    near = get_close_matches(path.name, _names_in(path.parent), n=1)
+    hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
+    return [InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet")]
 
 
 @cache

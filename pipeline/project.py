@@ -29,10 +29,21 @@ class Project:
     samples: dict[str, Sample]
     is_demo: bool
 
+    def image(self, name: str) -> list[Path]:
+        """The image of a sample as an input of its jobs; none where the sheet is wrong about the sample."""
+        sample = self.samples[name]
+        return [] if sample.problem else [sample.image]
+
+    def problems(self) -> list[str]:
+        """What the sheet has wrong about samples: each is one failed sample, told when its ingest runs."""
+        return [sample.problem for sample in self.samples.values() if sample.problem]
+
     def ingest_options(self, name: str) -> str:
         """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
         own = self.samples[name].voxel_size
-        if own:
+        if problem := self.samples[name].problem:
+            option = f"--problem={shlex.quote(problem)} "
+        elif own:
             option = f"--voxel-size={_joined(own)} "
         elif self.settings.voxel_size:
             option = f"--fallback-voxel-size={self.settings.voxel_size} "
@@ -47,8 +58,9 @@ class Project:
 
     def reference(self, name: str) -> list[Path]:
         """The reference tree of a sample, as an optional input; label images serve training only."""
-        path = self.samples[name].reference
-        return [path] if path and path.suffix.lower() == ".swc" else []
+        sample = self.samples[name]
+        is_tree = sample.reference and sample.reference.suffix.lower() == ".swc"
+        return [sample.reference] if is_tree and not sample.problem else []
 
     def reference_options(self, name: str) -> str:
         """ "--reference PATH --unit UNIT", or nothing."""
@@ -62,7 +74,7 @@ class Project:
         return [
             path
             for sample in self.samples.values()
-            if sample.reference
+            if sample.reference and not sample.problem
             for path in (sample.image, sample.reference)
         ]
 
@@ -97,9 +109,11 @@ class Project:
             results / "trained/lm.safetensors": "trained weights",
             results / "benchmark/leaderboard.html": "leaderboard",
         }
-        return "\n".join(
-            ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
-        )
+        lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
+        told = results / "run.json"
+        if empty := json.loads(told.read_text(encoding="utf-8"))["empty"] if told.exists() else []:
+            lines.append(f"No neurite found in {len(empty)} of {len(self.samples)}: {', '.join(empty)}")
+        return "\n".join(lines)
 
     def batch_voxels(self, batch: str) -> list[int]:
         """The sizes of the images of a batch."""
@@ -110,13 +124,16 @@ def open_project(values: dict[str, Any]) -> Project:
     """Check a configuration and find its samples; InputError tells what is wrong."""
     settings = config.load(values)
     results = Path(settings.results)
+    nearest = next(path for path in (results, *results.parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError("results", f"{nearest} is a file", "a folder, there or to be made")
     if not settings.dataset:
         folder = results / "demo_dataset"
         return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
     folder = Path(settings.dataset)
     # A folder of trees alone is one for the benchmark.
     only_trees = bool(contest.discover(folder))
-    found = dataset.discover(folder, results=results, may_be_empty=only_trees)
+    found = dataset.discover(folder, results=results, may_be_empty=only_trees, keep_wrong=True)
     samples = {sample.name: sample for sample in found}
     return Project(settings, folder, samples, is_demo=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.files import write_text
 
@@ -83,10 +84,26 @@ def read(
     return Tree(xyz, radius, _parent_rows(path, text, rows), rows[:, 1].astype(np.int64))
 
 
+def header(image: str, voxel_size: tuple[float, float, float]) -> dict[str, str]:
+    """Words of a file's header: those of the INCF specification, and the unit and voxel size, for which it has none.
+
+    image: name of the picture that was traced. voxel_size: its z, y, x um; written x y z, as the nodes are.
+    """
+    z, y, x = voxel_size
+    return {
+        "ORIGINAL_SOURCE": "stack2swc",
+        "RAW": image,
+        "VERSION_NUMBER": __version__,
+        "SCALE": "1.0 1.0 1.0",
+        "UNIT": "um",
+        "VOXEL_SIZE": f"{x:g} {y:g} {z:g}",
+    }
+
+
 def write(path: Path, tree: Tree, *, header: dict[str, str] | None = None) -> None:
     """Write a tree in um: roots first, parents before children, ids 1..n, single spaces, no date, no blank line.
 
-    header: words of the INCF header (ORIGINAL_SOURCE, SOURCE_IMAGE, ...) and their values, one comment line each.
+    header: words and their values, one comment line each (see `header`).
     """
     tree = sorted_tree(tree)
     lines = [f"# {word} {' '.join(str(value).split())}" for word, value in (header or {}).items()]

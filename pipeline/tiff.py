@@ -1,5 +1,6 @@
 """TIFF stacks, read plane by plane: what is in the file, upright, with its voxel size."""
 
+import logging
 import struct
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,6 +11,9 @@ import tifffile
 
 from pipeline.errors import InputError
 from pipeline.volume import Planes, Source, VoxelSize, in_um, sizes
+
+# What is wrong with a file is told once, as one line, by us.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def open_tiff(path: Path) -> Source:

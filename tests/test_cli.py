@@ -50,12 +50,18 @@ def test_help_documents_every_option_and_imports_nothing_heavy(stage, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trace", "--help"], ["train", "--help"]])
-def test_help_answers_in_about_a_second(arguments):
+def test_help_answers_in_little_more_than_its_libraries_take_to_import(arguments):
     before = os.times()
+    assert run_module(code="import cyclopts, numpy, pydantic").returncode == 0
+    between = os.times()
     assert run_module(*arguments).returncode == 0
     after = os.times()
-    # Processor time, which other programs on the machine do not stretch.
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 1.5
+    # A ratio in one run, in processor time: a slow or busy machine stretches both. About a second on an idle one.
+    libraries, answer = (
+        b.children_user + b.children_system - a.children_user - a.children_system
+        for a, b in ((before, between), (between, after))
+    )
+    assert answer < 3 * libraries
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,8 @@ def test_help_answers_in_about_a_second(arguments):
         (["trace", "a", "b", "c", "d", "--gap-mu", "3"], ["--gap-mu", "Did you mean --gap-um?"]),
         (["trace", "a", "b", "c", "d", "--gap-um", "wide"], ["trace: gap_um", "'wide'", "number, 0 <= x"]),
         (["trace", "a", "b", "c", "d", "--gap-um=-1"], ["trace: gap_um", "'-1'", "number, 0 <= x"]),
+        (["segment", "a", "b", "--high", "0.3", "--low", "0.6"], ["segment.low: found 0.6, above high"]),
+        (["settings", "--write", "--no-such"], ["--no-such"]),
         (["tile", "a"], ["tile", "--output"]),
         (["tile", "a", "b", "c"], ["'c'"]),
         (["tile", "no/such.zarr", "out.json"], ["no/such.zarr"]),
@@ -76,6 +84,14 @@ def test_mistake_is_one_line_on_stderr_and_status_2(arguments, words, capsys):
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert [word for word in words if word not in captured.err] == []
+
+
+def test_a_failure_of_the_disk_is_one_line(tmp_path, capsys):
+    tree = tmp_path / "a.swc"
+    tree.write_text("1 1 0 0 0 1 -1\n2 3 9 0 0 1 1\n")
+    assert main(["evaluate", "--prediction", str(tree), "--output", str(tree / "m.json")]) == 2
+    said = capsys.readouterr().err
+    assert str(tree) in said and said.count("\n") == 1
 
 
 def test_options_rendered_from_a_section_come_back_as_that_section():

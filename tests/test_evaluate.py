@@ -156,7 +156,7 @@ def test_every_tree_of_a_folder_against_one_reference(tmp_path, files):
         (
             {"a": LINE, "b": "1 1 500 0 0 1 -1\n2 3 600 0 0 1 1\n"},
             ["--shape", "5,50,50", "--voxel-size", "1,1,1"],
-            "no node lies in the image: it spans voxels 0 0 500 to 0 0 600",
+            "0% of its nodes lie in the image: it spans voxels 0 0 500 to 0 0 600",
         ),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_two_stages_make_labels_and_a_tree_in_um_from_the_given_root(tmp_pat
     np.testing.assert_allclose(tree.xyz[0], (36, 8, 6), atol=1.2)
     np.testing.assert_allclose(tree.xyz[-1], (4, 8, 6), atol=1.2)
     header = [line for line in output.read_text().splitlines() if line.startswith("#")]
-    assert "# SOURCE_IMAGE neuron.tif" in header
+    assert "# RAW neuron.tif" in header
     assert "# UNIT um" in header
     assert "# VOXEL_SIZE 0.4 0.4 1" in header
 

@@ -59,7 +59,16 @@ def test_each_sample_has_a_row_and_each_metric_a_column_in_the_order_given(resul
         "version": __version__,
         "samples": 3,
         "failed": [],
+        "empty": [],
     }
+
+
+def test_a_sample_without_a_neurite_is_ok_and_says_so(results):
+    (results / "a/metrics.json").write_text('{"nodes": 0, "f1": 0}')
+    found = table(results)
+    assert found.loc["a", ["status", "reason"]].tolist() == ["ok", "empty: no neurite found"]
+    assert found.loc["b", "reason"] == ""
+    assert json.loads((results / "run.json").read_text())["empty"] == ["a"]
 
 
 def test_same_results_same_bytes(results):

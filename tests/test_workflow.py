@@ -158,10 +158,24 @@ def test_the_clusters_profile_repeats_the_default_one():
         ({"trace": {"gap_mu": 3}}, "trace.gap_mu: is not a setting (did you mean trace.gap_um?)"),
         ({"dataset": "no/such"}, "no/such: no such folder"),
         ({"dataset": "."}, "no image file below it"),
+        ({"segmnt": {"low": 0.4}}, "segmnt: is not a setting (did you mean segment?)"),
+        ({"segment": {"low": 0.6, "high": 0.3}}, "segment.low: found 0.6, above high"),
+        ({"tile": {"depth": 4}}, "tile.depth: found 4; allowed: an odd number"),
+        ({"results": "text.safetensors/deep"}, "text.safetensors is a file"),
         ({"weights": "none.safetensors"}, "weights: none.safetensors: no such file"),
         ({"weights": "text.safetensors"}, "weights: text.safetensors: not a safetensors file"),
     ],
-    ids=["setting", "no folder", "no image", "no weights", "no such weights"],
+    ids=[
+        "setting",
+        "no folder",
+        "no image",
+        "section",
+        "order",
+        "even",
+        "file for a folder",
+        "no weights",
+        "no such weights",
+    ],
 )
 def test_mistake_ends_the_run_with_one_clear_line(tmp_path, config, words):
     (tmp_path / "text.safetensors").write_text("these are no weights, but more than eight bytes")
@@ -294,6 +308,28 @@ def test_a_bad_image_is_told_and_the_others_finish(first_run):
     assert "broken.tif" in rows["broken"]["reason"]
     assert "failed: broken: ingest:" in said
     assert not (folder / "results/run.json").exists()
+
+
+def test_a_wrong_row_of_the_sheet_fails_alone(settings, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    draw_neurite(data / "good.tif", [(2, 12, 4), (22, 12, 4)])
+    rows = ["sample\timage\tvoxel_size", "good\tgood.tif\t", "flat\tgood.tif\t0,1,1", "gone\tgnoe.tif\t"]
+    (data / "samples.tsv").write_text("\n".join(rows))
+    status, said = snakemake(tmp_path, config={**settings, "dataset": "data"})
+    assert status != 0
+    assert "Traceback" not in said
+    found = read_table(tmp_path / "results/metrics.tsv")
+    assert {name: row["status"] for name, row in found.items()} == {
+        "good": "ok",
+        "flat": "failed",
+        "gone": "failed",
+    }
+    assert "samples.tsv line 3, voxel_size: found '0,1,1'" in found["flat"]["reason"]
+    assert "samples.tsv line 4, image: no such file: data/gnoe.tif" in found["gone"]["reason"]
+    # Told before the first job, all of them.
+    before = said.split("rule ingest")[0]
+    assert "line 3, voxel_size" in before and "line 4, image" in before
 
 
 def test_a_good_image_becomes_a_tree_with_scores_and_a_picture(first_run):

@@ -257,15 +257,16 @@ def esa(forward: Profile, backward: Profile, *, threshold: float = 2.0) -> Score
         else:
             scores |= undefined("no sample reaches the threshold", f"dsa_{direction}")
     defined = [value for name in ("dsa_12", "dsa_21") if not np.isnan(value := scores[name])]
-    scores = {
+    scores |= {
         "esa": (scores["esa_12"] + scores["esa_21"]) / 2,
         "dsa": float(np.mean(defined)) if defined else 0.0,
         "pds": (scores["pds_12"] + scores["pds_21"]) / 2,
-        **scores,
     }
+    # One order of the columns, whether defined or not.
+    scores = {name: scores[name] for name in ESA_NAMES} | scores
     if not defined:
         scores["dsa_reason"] = "no sample reaches the threshold in either direction: 0 by Vaa3D's convention"
     return scores
 
 
-ESA_NAMES = tuple(f"{name}{way}" for name in ("esa", "dsa", "pds") for way in ("", "_12", "_21"))
+ESA_NAMES = tuple(f"{name}{way}" for way in ("", "_12", "_21") for name in ("esa", "dsa", "pds"))

@@ -64,6 +64,8 @@ def caption(sample: str, score: dict[str, float | None]) -> str:
         ("esa", "ESA {:.2f} µm"),
     )
     shown = [text.format(score[name]) for name, text in words if score.get(name) is not None]
+    if score.get("nodes") == 0:
+        shown.insert(0, "no neurite found")
     return "     ".join((sample, "   ".join(shown))).rstrip()
 
 

@@ -17,6 +17,7 @@ def run(
     *,
     voxel_size: str = "",
     fallback_voxel_size: str = "",
+    problem: str = "",
     settings: Ingest = Ingest(),
 ) -> None:
     """Read one image file into OME-Zarr.
@@ -29,7 +30,10 @@ def run(
         output: OME-Zarr folder to write, (z, y, x).
         voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
         fallback_voxel_size: z,y,x in um for a file that says nothing.
+        problem: what a sample sheet has wrong about this image: told instead of reading it, so that one row fails.
     """
+    if problem:
+        raise SystemExit(problem)
     source = volume.open_image(image)
     size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
     print(f"{image}: {volume.sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)

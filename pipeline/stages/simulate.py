@@ -18,7 +18,7 @@ def run(output: Path, *, settings: config.Simulate = config.Simulate()) -> None:
     """
     import tifffile
 
-    from pipeline import __version__, swc
+    from pipeline import swc
     from pipeline.files import whole, write_text
     from pipeline.simulation.demo import demo_neuron
 
@@ -35,13 +35,7 @@ def run(output: Path, *, settings: config.Simulate = config.Simulate()) -> None:
                 resolution=(1 / x_um, 1 / y_um),
                 metadata={"axes": "ZYX", "spacing": z_um, "unit": "um"},
             )
-        header = {
-            "ORIGINAL_SOURCE": f"stack2swc {__version__} simulate",
-            "SOURCE_IMAGE": f"{name}.tif",
-            "UNIT": "um",
-            "VOXEL_SIZE": f"{x_um:g} {y_um:g} {z_um:g}",
-        }
-        swc.write(output / f"{name}.swc", made.tree, header=header)
+        swc.write(output / f"{name}.swc", made.tree, header=swc.header(f"{name}.tif", made.voxel_size))
         root_zyx = swc.um_to_voxel(made.tree.xyz[0], made.voxel_size)
         root = ",".join(f"{place:.2f}" for place in root_zyx[::-1])
         size = ",".join(f"{edge:g}" for edge in made.voxel_size)

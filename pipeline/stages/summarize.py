@@ -13,6 +13,8 @@ from pipeline.files import format_table, write_json, write_text
 
 # Stages that read what evaluate has written: their logs may be newer than the metrics.
 AFTER_METRICS = ("evaluate", "draw", "summarize")
+# The reason of a sample that is ok but has an empty tree.
+EMPTY = "empty: no neurite found"
 
 
 def run(results: Path, samples: Path, table: Path, output: Path) -> None:
@@ -22,14 +24,15 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
         results: folder with one folder a sample.
         samples: JSON list of the samples' names; the rows come in this order.
         table: TSV to write: sample, status (ok | failed), reason, then one column a metric.
-        output: JSON to write: version, number of samples, names of the failed ones.
+        output: JSON to write: version, number of samples, names of the failed ones and of those without a neurite.
     """
     names = _read_names(samples)
     rows = [row(results / name) for name in names]
     write_text(table, format_table(rows))
     failed = [entry["sample"] for entry in rows if entry["status"] != "ok"]
-    write_json(output, {"version": __version__, "samples": len(rows), "failed": failed})
-    print(f"{table}: {len(rows)} samples, {len(failed)} failed")
+    empty = [entry["sample"] for entry in rows if entry["reason"] == EMPTY]
+    write_json(output, {"version": __version__, "samples": len(rows), "failed": failed, "empty": empty})
+    print(f"{table}: {len(rows)} samples, {len(failed)} failed, {len(empty)} without a neurite")
 
 
 def report_failure(results: Path, names: list[str], table: Path, output: Path) -> list[str]:
@@ -48,7 +51,8 @@ def row(folder: Path) -> dict[str, object]:
     """One sample: its name, status and reason, and its metrics as far as they belong to its present tree.
 
     A sample is ok when tree, metrics and picture are there and no earlier stage has run since the metrics were
-    made (a stage that fails leaves the files of the stages after it as they were).
+    made (a stage that fails leaves the files of the stages after it as they were). It is ok without a node, too, and
+    says so as its reason.
     """
     name, metrics = folder.name, folder / "metrics.json"
     values: dict[str, object] = {}
@@ -60,7 +64,9 @@ def row(folder: Path) -> dict[str, object]:
         except ValueError as error:
             return {"sample": name, "status": "failed", "reason": f"metrics.json: {error}"}
     complete = values and (folder / f"{name}.swc").exists() and (folder / "overview.png").exists()
-    state = ("ok", "") if complete else ("failed", last_words(folder / "log"))
+    state = ("failed", last_words(folder / "log"))
+    if complete:
+        state = ("ok", EMPTY if values.get("nodes") == 0 else "")
     return {"sample": name, "status": state[0], "reason": state[1], **values}
 
 

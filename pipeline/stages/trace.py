@@ -26,7 +26,7 @@ def run(
         root: x,y,z in voxels: trace the tree that starts there. Empty: the longest tree, from its soma where
             there is one, else from its thickest end.
     """
-    from pipeline import __version__, swc, tracing, volume
+    from pipeline import swc, tracing, volume
     from pipeline.errors import InputError
 
     foreground, certain, source = (volume.open_volume(path) for path in (labels, probability, image))
@@ -37,7 +37,8 @@ def run(
     root_xyz = config.parse_triple("--root", root, positive=False)
     shape_xyz = source.array.shape[::-1]
     if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):
-        raise InputError("--root", root, f"x,y,z in voxels within the image of {shape_xyz}")
+        allowed = f"x,y,z in voxels within the image, {volume.sizes(shape_xyz)}"
+        raise InputError(f"{source.attributes.get('source', image)}: root", f"found {root}", allowed)
     tree = tracing.trace(
         foreground.array[:],
         certain.array[:],
@@ -45,13 +46,7 @@ def run(
         root_zyx=root_xyz and root_xyz[::-1],
         **settings.model_dump(),
     )
-    z, y, x = voxel_size
-    header = {
-        "ORIGINAL_SOURCE": f"stack2swc {__version__}",
-        "SOURCE_IMAGE": source.attributes.get("source", image.name),
-        "UNIT": "um",
-        "VOXEL_SIZE": f"{x:g} {y:g} {z:g}",
-    }
+    header = swc.header(source.attributes.get("source", image.name), voxel_size)
     swc.write(output, tree, header=header)
     if len(tree):
         print(f"{output}: {len(tree)} nodes, {swc.cable_length(tree):.1f} um")

@@ -5,7 +5,9 @@
 rule batch:
     input:
         snakefile=f"{workflow.basedir}/workflow/batch.smk",
-        images=lambda wildcards: [SAMPLES[name].image for name in PROJECT.batches()[wildcards.batch]],
+        images=lambda wildcards: [
+            path for name in PROJECT.batches()[wildcards.batch] for path in PROJECT.image(name)
+        ],
         references=lambda wildcards: [
             path for name in PROJECT.batches()[wildcards.batch] for path in PROJECT.reference(name)
         ],

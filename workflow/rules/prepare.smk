@@ -21,7 +21,7 @@ if PROJECT.is_demo:
 
 rule ingest:
     input:
-        lambda wildcards: SAMPLES[wildcards.sample].image,
+        lambda wildcards: PROJECT.image(wildcards.sample),
     output:
         directory(f"{RESULTS}/{{sample}}/image.zarr"),
     log:
@@ -34,9 +34,10 @@ rule ingest:
         mem_mb=memory("ingest"),
         runtime=minutes("ingest"),
     params:
+        image=lambda wildcards: SAMPLES[wildcards.sample].image,
         options=lambda wildcards: PROJECT.ingest_options(wildcards.sample),
     shell:
-        "python -m pipeline ingest {input:q} {output:q} {params.options} > {log:q} 2>&1"
+        "python -m pipeline ingest {params.image:q} {output:q} {params.options} > {log:q} 2>&1"
 
 
 rule tile:
