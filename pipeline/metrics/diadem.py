@@ -1,8 +1,17 @@
 """DIADEM score: is each branch point and tip of the gold standard there, and joined to its ancestors as it should be?
 
 Gillette, Brown, Ascoli 2011, Neuroinformatics 9:233, as their program computes it. Both trees become rooted binary
-trees of branch points and tips (here: nodes). The roots count as matched. See docs/metrics.md for what is known to
-differ from the program and from other ports.
+trees of branch points and tips (here: nodes). The roots count as matched.
+
+Two rules stand in no paper; they were found by running the program:
+
+* The direction of a way down from an ancestor (`heading_down`) is that of the first node below that asks whether its
+  ancestor is there; it stands for all nodes on that side of the ancestor.
+* A branch point in excess weighs the tips in excess that are reached from it through branch points in excess
+  (`excess`). What it weighs beside a tip in excess, where its other child weighs nothing, is fitted to a single unit
+  of weight of one real pair: no other case at hand tells it from its alternatives.
+
+See docs/metrics.md for what other ports do differently.
 """
 
 from collections.abc import Iterator
@@ -125,6 +134,12 @@ class Nodes:
             row = int(self.path_parent[row])
         return self._leaving(node, reversed(way), limits)
 
+    def side(self, node: int, descendant: int) -> int:
+        """The child of a node that a descendant is or lies below."""
+        while self.parent[descendant] != node:
+            descendant = self.parent[descendant]
+        return descendant
+
     def _way_up(self, row: int) -> Iterator[int]:
         while (row := int(self.path_parent[row])) >= 0:
             yield row
@@ -164,6 +179,7 @@ class Match:
         self.to_other: dict[int, int] = {ROOT: ROOT}
         self.to_own: dict[int, int] = {ROOT: ROOT}
         self._near: dict[int, list[int]] = {}
+        self._down: dict[tuple[int, int], np.ndarray] = {}
 
     def swapped(self) -> "Match":
         """Roles exchanged; the pairs are shared."""
@@ -195,17 +211,32 @@ class Match:
             np.hypot(step[0], step[1]) <= times * self.limits.xy and abs(step[2]) <= times * self.limits.z
         )
 
-    def same_path(self, ancestor: int, node: int, other_ancestor: int, other: int) -> bool:
+    def heading_down(self, ancestor: int, node: int, *, keep: bool) -> np.ndarray:
+        """(3,) where our way down from an ancestor leaves its surroundings.
+
+        As in the program, the way of the first node that asks with `keep` stands for all on its side of the ancestor.
+        """
+        side = ancestor, self.own.side(ancestor, node)
+        if side in self._down:
+            return self._down[side]
+        point = self.own.heading_down(ancestor, node, limits=self.limits)
+        if keep:
+            self._down[side] = point
+        return point
+
+    def same_path(
+        self, ancestor: int, node: int, other_ancestor: int, other: int, *, keep: bool = False
+    ) -> bool:
         """Whether the paths from node to ancestor in both trees are of one length.
 
         The other path is made longer where an end of it lies before the end of ours along our way, shorter
-        where it lies behind.
+        where it lies behind. keep: see heading_down.
         """
         wanted = self.own.depth[node] - self.own.depth[ancestor]
         found = self.other.depth[other] - self.other.depth[other_ancestor]
         ends = (
             (node, other, self.own.heading_up(node, limits=self.limits)),
-            (ancestor, other_ancestor, self.own.heading_down(ancestor, node, limits=self.limits)),
+            (ancestor, other_ancestor, self.heading_down(ancestor, node, keep=keep)),
         )
         xy, z = found[1], found[2]
         for mine, theirs, heading in ends:
@@ -244,7 +275,7 @@ class Match:
                 other_up = self.other.parent[other_up]
             if up < 0 or other_up < 0:
                 return False
-        return self.same_path(up, node, other_up, other)
+        return self.same_path(up, node, other_up, other, keep=True)
 
     def find(self, node: int) -> int | None:
         """The match of a node: of several candidates one that a descendant confirms, then the nearest."""
@@ -361,10 +392,10 @@ def find_spurs(nodes: Nodes, shortest: float, *, matched: set[int]) -> set[int]:
         for node in range(1, len(nodes))
         if not nodes.children[node] and nodes.length[node][0] < shortest and node not in matched
     }
-    for node in range(1, len(nodes)):
-        if sum(child in spurs for child in nodes.children[node]) == 1:
-            spurs.add(node)
-    return spurs
+    # Of tips alone: a branch point that is there for a spur makes no spur of the one above it, in whatever order.
+    return spurs | {
+        node for node in range(1, len(nodes)) if sum(child in spurs for child in nodes.children[node]) == 1
+    }
 
 
 def weights(nodes: Nodes, spurs: set[int]) -> list[int]:
@@ -379,29 +410,41 @@ def weights(nodes: Nodes, spurs: set[int]) -> list[int]:
 
 
 def excess(match: Match) -> int:
-    """Number of nodes of the test tree that the gold tree has not; each weighs 1.
+    """Weight of the nodes of the test tree that the gold tree has not.
 
     A tip is in excess when it is unmatched, its parent too, and no unmatched gold node lies near it; a gold node
-    excuses one tip. A branch point is when a child of it is, it is unmatched itself, no such gold node lies near it
-    and it is no continuation (as one is that is there for a tip in excess alone).
+    excuses one tip. It weighs 1. A branch point is in excess when it is unmatched, no such gold node lies near it, it
+    is no continuation and a child of it is in excess. It weighs the tips in excess that are reached from it through
+    branch points in excess. One that has a tip in excess and a branch point for children is there for that tip: it
+    weighs nothing where the other child weighs something, else the tips in excess below the other child.
     """
     test = match.other
     swapped = match.swapped()
     spurs = find_spurs(test, match.limits.spur, matched=set(match.to_own))
     excused: set[int] = set()
-    found: set[int] = set()
+    tips, weight = [0] * len(test), [0] * len(test)  # tips: in excess, reached from the node
     for node in reversed(test.preorder()):
-        if node in match.to_own or node in spurs:
+        children = test.children[node]
+        if node in match.to_own or (not children and (node in spurs or test.parent[node] in match.to_own)):
+            continue
+        below = sum(tips[child] for child in children)
+        if children and not below:
             continue
         near = [one for one in swapped.free(node) if one not in excused]
-        if test.children[node]:
-            reason = any(child in found for child in test.children[node])
-            if reason and not near and not swapped.continues(node, pair=False):
-                found.add(node)
-        elif test.parent[node] not in match.to_own:
-            if near:
-                step = match.own.xyz[near] - test.xyz[node]
-                excused.add(near[int(np.linalg.norm(step, axis=1).argmin())])
-            else:
-                found.add(node)
-    return len(found)
+        if not children and near:
+            step = match.own.xyz[near] - test.xyz[node]
+            excused.add(near[int(np.linalg.norm(step, axis=1).argmin())])
+        elif not children:
+            tips[node] = weight[node] = 1
+        elif not near and not swapped.continues(node, pair=False):
+            tips[node] = below
+            weight[node] = 0 if node in spurs else _weight_in_excess(test, node, tips, weight)
+    return sum(weight)
+
+
+def _weight_in_excess(test: Nodes, node: int, tips: list[int], weight: list[int]) -> int:
+    """What a branch point in excess weighs; tips, weight: of all nodes, those below it done."""
+    first, second = sorted(test.children[node], key=lambda child: bool(test.children[child]))
+    if tips[first] and not test.children[first] and test.children[second]:
+        return 0 if weight[second] else tips[second]
+    return tips[first] + tips[second]
