@@ -105,6 +105,15 @@ def test_the_table_ranks_and_counts_failures(results):
     assert table["all", "esa", "broken"]["rank"] == "5"
 
 
+def test_a_score_that_a_tree_with_cable_lacks_is_undefined_and_no_failure(results):
+    row = read_table(results)[
+        "fly", "persistence", "far"
+    ]  # no node of it lies at the root of the gold standard
+    assert (row["failures"], row["undefined"], row["median"]) == ("0", "1", "")
+    assert row["rank"] == read_table(results)["fly", "persistence", "broken"]["rank"]
+    assert read_table(results)["fly", "f1", "far"]["undefined"] == "0"
+
+
 def test_our_own_tree_takes_part_and_fails_where_it_is_not(results):
     table = read_table(results)
     assert table["fly", "f1", "stack2swc"]["rank"] == table["fly", "f1", "half"]["rank"] == "2"
@@ -149,6 +158,13 @@ def test_a_real_browser_shows_the_standings(results, tmp_path, metric):
     assert "2 of 2" in board
     assert heat.count("<th>fly_1</th>") == 1
     assert "broken on fly_1: failed" in heat
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium")
+def test_a_real_browser_says_undefined_where_a_tree_has_cable(results, tmp_path):
+    heat = show(f"{(results / 'leaderboard.html').as_uri()}#persistence", tmp_path).split('id="heat"')[1]
+    assert "far on fly_1: undefined" in heat
+    assert "far on frog_2: failed" in heat
 
 
 def test_a_name_cannot_end_the_script_that_holds_the_data():

@@ -43,6 +43,12 @@ def test_a_neuron_without_a_value_for_anybody_does_not_count():
     assert leaderboard.standings(np.full((2, 2), NAN), SCORE) is None
 
 
+def test_a_tree_without_a_value_is_no_failure_and_ranks_as_one():
+    values, done = np.array([[5.0, 6, NAN], [NAN, NAN, NAN]]), np.array([[True] * 3, [True, False, True]])
+    assert_array_equal(leaderboard.undefined_counts(values, done), [0, 1])  # nobody has a value on the third
+    assert_array_equal(leaderboard.standings(values, DISTANCE).rank, [1, 2])
+
+
 def test_ties_share_their_rank():
     found = leaderboard.standings(np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.1]]), SCORE)
     assert_array_equal(found.rank, [1, 1, 3])

@@ -96,6 +96,15 @@ def standings(values: np.ndarray, metric: Metric, *, seed: int = 0, draws: int =
     )
 
 
+def undefined_counts(values: np.ndarray, done: np.ndarray) -> np.ndarray:
+    """(t,) how often a tracer has a tree, done (t, n), but no value, values (t, n) as for `standings`.
+
+    Neurons on which nobody has a value do not count.
+    """
+    nothing = np.isnan(values)
+    return (nothing & done & ~nothing.all(0)).sum(1)
+
+
 def quantile(values: np.ndarray, share: float) -> np.ndarray:
     """Linear quantile along the last axis of values that may be infinite, which numpy's makes NaN of."""
     ordered = np.sort(values, axis=-1)

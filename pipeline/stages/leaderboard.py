@@ -29,8 +29,9 @@ DIGITS = 5
 def run(dataset: Path, scores: Path, page: Path, table: Path, *, own: Path | None = None) -> None:
     """Rank tracers over many neurons on one page.
 
-    For each metric the median, quartiles, rank with its 95 % interval by bootstrap over neurons, and failures (no
-    file, a broken one, or no cable), over all neurons and by species; values of every tracer on every neuron; pictures.
+    For each metric the median, quartiles, rank with its 95 % interval by bootstrap over neurons, failures (no file, a
+    broken one, or no cable) and trees whose score is undefined, over all neurons and by species; values of every
+    tracer on every neuron; pictures.
 
     Args:
         dataset: folder of {neuron}/gold.swc and {neuron}/auto/{tracer}.swc.
@@ -94,10 +95,12 @@ def _standings(
             standings = leaderboard.standings(array[:, columns], metric)
             if standings is None:
                 continue
+            undefined = leaderboard.undefined_counts(array[:, columns], np.array(done)[:, columns])
             for place, tracer in enumerate(tracers):
                 head = {"species": species, "metric": metric.name, "tracer": tracer}
                 figures = {name: float(column[place]) for name, column in vars(standings).items()}
-                rows.append({**head, "neurons": len(columns), "failures": failures[place], **figures})
+                counts = {"failures": failures[place], "undefined": int(undefined[place])}
+                rows.append({**head, "neurons": len(columns), **counts, **figures})
     return rows
 
 
@@ -173,11 +176,11 @@ def _page(data: Mapping[str, object], pictures: list[tuple[str, str, bytes]]) ->
 
 
 def _plain(value: object) -> object:
-    """For JSON: rounded numbers, null for NaN, "failed" for infinity."""
+    """For JSON: rounded numbers, null for NaN, "infinite" for infinity."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return None if math.isnan(value) else "failed" if math.isinf(value) else round(value, DIGITS)
+        return None if math.isnan(value) else "infinite" if math.isinf(value) else round(value, DIGITS)
     return value
