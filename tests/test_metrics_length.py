@@ -102,6 +102,14 @@ def test_distances_of_a_slanted_line_by_hand():
     assert found["distance_p95_12"] == pytest.approx(9.5, abs=1e-6)
 
 
+def test_all_that_is_null_over_several_references_has_its_reason():
+    fork = tree_of([[0, 0, 0, -1], [50, 0, 0, 0], [90, 30, 0, 1], [90, -30, 0, 1]])
+    found = over_references(Measured(fork), [Measured(fork), Measured(line([0, 0, 0], [90, 0, 0]))])
+    null = [name for name, value in found.items() if isinstance(value, float) and np.isnan(value)]
+    assert {"diadem", "diadem_min", "diadem_max", "human_diadem", "human_branch_precision"} <= set(null)
+    assert all(isinstance(found[f"{name}_reason"], str) for name in null)
+
+
 def test_percentile_weighs():
     at = np.array([3.0, 1.0])
     assert length.percentile(at, at, np.array([1.0, 9.0]), 50) == pytest.approx(1, abs=1e-5)

@@ -193,7 +193,7 @@ def over_references(prediction: Measured, references: list[Measured], **settings
 
     Each score is the mean over the references, `<name>_min` and `<name>_max` the range, `human_<name>` the mean
     over all ordered pairs of references: how well one person's tracing predicts another's. A score that is
-    undefined against one of them is undefined.
+    undefined against one of them is undefined, and so are its range and its mean, for the first reason found.
     """
     each = [compare(prediction, reference, **settings) for reference in references]
     human = [
@@ -210,8 +210,15 @@ def over_references(prediction: Measured, references: list[Measured], **settings
             f"{name}_min": float(values.min()),
             f"{name}_max": float(values.max()),
         }
-        reason = next((one[f"{name}_reason"] for one in each if f"{name}_reason" in one), None)
-        if reason:
-            scores[f"{name}_reason"] = reason
         scores[f"human_{name}"] = float(np.mean([one[name] for one in human]))
+        if reason := _first_reason(each, name):
+            scores[f"{name}_reason"] = reason  # dsa has one beside its value 0
+        if np.isnan(scores[name]):
+            scores |= {f"{name}_min_reason": reason, f"{name}_max_reason": reason}
+        if np.isnan(scores[f"human_{name}"]):
+            scores[f"human_{name}_reason"] = _first_reason(human, name)
     return scores
+
+
+def _first_reason(parts: list[Scores], name: str) -> str | None:
+    return next((one[f"{name}_reason"] for one in parts if f"{name}_reason" in one), None)
