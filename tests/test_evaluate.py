@@ -132,6 +132,28 @@ def test_a_folder_against_a_folder_is_a_table_where_failures_count(tmp_path):
     assert "cannot be read" in rows[2]["reason"]
 
 
+def test_an_empty_reference_does_not_take_the_rest_of_its_folder_with_it(tmp_path):
+    for name, text in {"p/1.swc": LINE, "p/2.swc": LINE, "r/1.swc": "# nothing\n", "r/2.swc": LINE}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folders = ["--prediction", tmp_path / "p", "--reference", tmp_path / "r", "--output", tmp_path / "t.tsv"]
+    options = ["--shape", "50,50,200", "--voxel-size", "1,1,1"]
+    assert main(["evaluate", *map(str, folders), *options]) == 0
+    header, *lines = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
+    empty, whole = (dict(zip(header, line)) for line in lines)
+    assert [empty[name] for name in ("precision", "recall", "f1", "esa")] == ["0", "", "0", ""]
+    assert (empty["length_um_reference"], whole["f1"]) == ("0", "1")
+    only = [
+        "--prediction",
+        tmp_path / "p",
+        "--reference",
+        tmp_path / "r/1.swc",
+        "--output",
+        tmp_path / "u.tsv",
+    ]
+    assert main(["evaluate", *map(str, only)]) == 2
+
+
 def test_every_tree_of_a_folder_against_one_reference(tmp_path, files):
     (tmp_path / "auto").mkdir()
     for name, text in {"whole": LINE, "part": SHORT, "broken": "1 2\n"}.items():

@@ -82,14 +82,16 @@ def _score(
     size: Triple,
     shape: Triple | None,
     settings: config.Evaluate,
+    empty: bool = False,
 ) -> dict[str, object]:
+    """All scores of a tree. empty: a reference without rows is an empty tree, not an error."""
     from pipeline.metrics import compare
 
     measured = compare.Measured(tree)
     wanted = []
     for path in references:
-        reference = swc.read(path, unit=unit, voxel_size=size)
-        if shape:
+        reference = swc.read(path, unit=unit, voxel_size=size, empty=empty)
+        if shape and len(reference):
             _require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
         wanted.append(compare.Measured(reference))
 
@@ -111,7 +113,11 @@ def _score(
 
 
 def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:
-    """One row a tree, in the order of the paths; a missing or broken prediction is a failed one."""
+    """One row a tree, in the order of the paths; a missing or broken prediction is a failed one.
+
+    Of a folder of references one without rows has scores by their definition: it must not take the others with it. The
+    only one of all rows is an error, as it is for a single tree.
+    """
     if len(references) != 1 or not references[0].exists():
         found = ", ".join(map(str, references)) or "none"
         allowed = f"one folder or one file, as --prediction {prediction} is a folder"
@@ -137,7 +143,7 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
             )
         except InputError as error:
             reason = str(error)
-        scores = _score(tree, [path], **options)
+        scores = _score(tree, [path], **options, empty=references[0].is_dir())
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
         rows.append({"tree": name.as_posix(), "reason": reason, **scores})
     return rows
