@@ -39,6 +39,9 @@ def test_all_pairs_agree_with_vaa3d(shared, subtests):
                 expected = np.nan if value is None else value
                 assert scores[name] == pytest.approx(expected, abs=pair["tolerance"], nan_ok=True), name
                 assert value is not None or f"{name}_reason" in scores
+            for way, largest in pair.get("max", {}).items():  # of the samples
+                sampled = distance.samples({"max_12": forward, "max_21": backward}[way])
+                assert sampled.max() == pytest.approx(largest, abs=pair["tolerance"]), way
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ def test_every_run_length_oracle(shared):
             "merging_segments": len(values["merging_segments"]),
         }
         assert scores == pytest.approx(wanted, abs=oracles["tolerance"]), case["name"]
+        total = sum(scores[f"length_{kind}_um"] for kind in values["lengths"])
+        assert total == pytest.approx(values["length"], abs=oracles["tolerance"]), case["name"]
         assert run_length.merging_segments(skeletons, segment).tolist() == values["merging_segments"]
 
 

@@ -42,6 +42,8 @@ def test_real_trees_agree_with_the_oracles(shared, subtests):
             found = compare(*pair, tolerance_um=case["tolerance_um"])
             for name in ("precision", "recall", "f1"):
                 assert found[name] == pytest.approx(case[name], abs=1e-4)
+            for one, key in zip(pair, ("prediction", "reference")):
+                assert one.length == pytest.approx(case[f"length_{key}"], rel=1e-9)
 
 
 def test_recall_reaches_the_tolerance_beyond_an_end():
