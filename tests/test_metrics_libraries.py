@@ -44,6 +44,21 @@ def test_sholl_of_a_star_from_its_root(tmp_path, navis):
     assert theirs.intersections.sum() == 0
 
 
+@pytest.mark.parametrize("center", [[0, 0, 0], "centermass"])
+def test_sholl_around_a_given_point(tmp_path, navis, center):
+    neuron = navis.read_swc(written(tmp_path, star()))
+    with pytest.raises(ValueError, match="truth value"):
+        navis.sholl_analysis(neuron, radii=[2, 5], center=center)
+
+
+def test_tabs_among_runs_of_spaces(tmp_path, navis):
+    path = tmp_path / "tabs.swc"
+    path.write_text("1 1 0 0 0 1 -1\n2\t3   1  0 0 1\t1\n3 3\t2 0 0   1 2\n")
+    with pytest.raises(navis.io.base.ReadError):
+        navis.read_swc(path)
+    assert len(swc.read(path)) == 3
+
+
 def test_tips_of_a_y_wherever_its_root_is(tmp_path, navis):
     at_tip = tree_of([[0, 0, 0, -1], [5, 0, 0, 0], [9, 3, 0, 1], [9, -3, 0, 1]])
     at_branch = tree_of([[5, 0, 0, -1], [0, 0, 0, 0], [9, 3, 0, 0], [9, -3, 0, 0]])
@@ -89,3 +104,12 @@ def test_precision_of_a_pure_merge():
     assert (error, precision, recall) == (pytest.approx(0.4), 1, pytest.approx(3 / 7))
     found = labels.scores(merged, truth)
     assert (found["precision"], found["recall"]) == (pytest.approx(3 / 7), 1)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_rand_error_of_voxels_that_are_all_alone():
+    from skimage.metrics import adapted_rand_error
+
+    alone = np.arange(1, 9)
+    assert np.isnan(adapted_rand_error(alone, alone)[0])
+    assert "no two voxels" in labels.scores(alone, alone)["are_skimage_reason"]

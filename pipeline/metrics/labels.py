@@ -110,11 +110,11 @@ def adapted_rand_skimage(table: Overlap) -> Scores:
     if not objects + segments:
         return undefined("no two voxels are together in an object or a segment", *names)
     result: Scores = {"are_skimage": float(1 - 2 * shared / (objects + segments))}
-    for name, pairs, what in (("precision", segments, "segment"), ("recall", objects, "object")):
+    for name, pairs, what in (("precision", segments, "a segment"), ("recall", objects, "an object")):
         if pairs:
             result[name] = float(shared / pairs)
         else:
-            result |= undefined(f"every voxel is a {what} of its own", name)
+            result |= undefined(f"every voxel is {what} of its own", name)
     return result
 
 
