@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import swc
 from pipeline.metrics import diadem
+from pipeline.metrics.compare import Measured, compare
 from pipeline.metrics.diadem import Limits
 from pipeline.swc import Tree
 
@@ -58,6 +59,9 @@ def test_a_real_pair_scores_as_the_program_does(oracles, shared, number):
         assert scores[name] == case.get(key, scores[name])
 
 
+STAR = {2: (50, 0), 3: (-50, 0), 4: (0, 50)}
+
+
 def comb(teeth, *, without=()):
     """A shaft along x with a tooth of 30 um along y every 20 um, and the rows that are left out."""
     rows = [(1, 2, 0, 0, 0, 1, -1)]
@@ -104,3 +108,12 @@ def test_what_cannot_be_scored_says_why(monkeypatch):
     assert "prediction has no node" in diadem.score(swc.EMPTY, comb(2))["diadem_reason"]
     monkeypatch.setattr(diadem, "MOST_NODES", 3)
     assert "more than 3" in diadem.score(comb(2), comb(2))["diadem_reason"]
+
+
+def test_a_reference_that_branches_at_its_root_alone_has_no_score_whatever_the_prediction():
+    star = tree_of_rows([(1, 2, 0, 0, 0, 1, -1), *((n, 2, *step, 0, 1, 1) for n, step in STAR.items())])
+    for prediction in (star, comb(2), swc.EMPTY):
+        found = compare(Measured(prediction), Measured(star))
+        assert np.isnan(found["diadem"])
+        assert "diadem_reason" in found
+    assert compare(Measured(swc.EMPTY), Measured(comb(2)))["diadem"] == 0

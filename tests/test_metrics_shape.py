@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 from conftest import line, tree_of
 from pipeline.metrics import rooted, shape
-from pipeline.metrics.compare import Measured, profiles
+from pipeline.metrics.compare import Measured, compare, profiles
 from pipeline.metrics.distance import Edges
 
 STAR = tree_of([[0, 0, 0, -1], [50, 0, 0, 0], [-50, 0, 0, 0], [0, 50, 0, 0], [0, -50, 0, 0]])
@@ -70,6 +70,13 @@ def test_the_branch_with_the_farthest_tip_goes_on():
 
 def test_each_arm_of_a_star_is_a_bar_to_0():
     assert_array_equal(shape.bars(STAR), [[50, 0]] * 4)
+
+
+def test_persistence_begins_at_the_soma_wherever_the_root_is():
+    reference = replace(Y, type=np.array([3, 1, 3, 3]))
+    prediction = tree_of([[10, 0, 0, 1], [10, 5, 0, -1], [10, -20, 0, 0]])  # lacks the arm of 10 to the root
+    assert compare(Measured(prediction), Measured(reference))["persistence"] == 5
+    assert np.isnan(compare(Measured(prediction), Measured(Y))["persistence"])
 
 
 def test_persistence_distance_by_hand():

@@ -138,29 +138,44 @@ def _whole_trees(
     plane_um: float,
     topology: bool,
 ) -> Scores:
-    """Sholl profiles around the reference's soma or root; persistence and DIADEM of the trees at its first root."""
+    """Sholl profiles around the reference's soma or first root, persistence of the trees rooted there, DIADEM.
+
+    DIADEM keeps the reference's root, soma or not, as its program does.
+    """
     if why := _empty(prediction, reference):
         names = (*shape.SHOLL_NAMES, *((*shape.PERSISTENCE_NAMES, *DIADEM_NAMES) if topology else ()))
         scores = undefined(f"the {why} has no cable", *names)
-        if topology and len(reference.branch_points):  # like recall: of what is there, nothing was found
-            scores["diadem"] = 0.0
+        if topology and reference.edges.has_cable and not diadem.why_no_score(diadem.Nodes(reference.tree)):
+            scores["diadem"] = 0.0  # like recall: of what is there, nothing was found
             del scores["diadem_reason"]
         return scores
-    centre = reference.tree.xyz[rooted.centre(reference.tree)]
-    scores = shape.sholl(prediction.edges, reference.edges, centre, step_um=sholl_step_um)
+    centre, root = rooted.centre(reference.tree), int(np.flatnonzero(reference.tree.parent < 0)[0])
+    scores = shape.sholl(prediction.edges, reference.edges, reference.tree.xyz[centre], step_um=sholl_step_um)
     if not topology:
         return scores
-    root = int(np.flatnonzero(reference.tree.parent < 0)[0])
-    near = rooted.nearest_node(prediction.tree, reference.tree.xyz[root], radius=node_radius_um)
-    wanted, tree = rooted.one_tree(reference.tree, root), prediction.tree
-    if near is not None:
-        tree = rooted.one_tree(rooted.rerooted(tree, near), near)
+    tree, wanted = _rooted_alike(prediction.tree, reference.tree, centre, radius=node_radius_um)
+    if tree is not None:
         scores |= shape.persistence(tree, wanted)
     else:
-        why = "no node of the prediction lies at the root of the reference"
+        why = "no node of the prediction lies at the soma or root of the reference"
         scores |= undefined(why, *shape.PERSISTENCE_NAMES)
+    if root != centre:
+        tree, wanted = _rooted_alike(prediction.tree, reference.tree, root, radius=node_radius_um)
     limits = diadem.Limits(xy=node_radius_um, z=max(node_radius_um, plane_um))
-    return scores | diadem.score(tree, wanted, limits=limits) | {"diadem_rerooted": int(near is not None)}
+    scores |= diadem.score(prediction.tree if tree is None else tree, wanted, limits=limits)
+    return scores | {"diadem_rerooted": int(tree is not None)}
+
+
+def _rooted_alike(prediction: Tree, reference: Tree, row: int, *, radius: float) -> tuple[Tree | None, Tree]:
+    """The tree that holds a row of the reference, rooted at it, and the prediction's, rooted at its nearest node.
+
+    None for the latter where no node of the prediction lies within the radius.
+    """
+    wanted = rooted.one_tree(rooted.rerooted(reference, row), row)
+    near = rooted.nearest_node(prediction, reference.xyz[row], radius=radius)
+    if near is None:
+        return None, wanted
+    return rooted.one_tree(rooted.rerooted(prediction, near), near), wanted
 
 
 DIADEM_NAMES = ("diadem", "diadem_missed", "diadem_excess", "diadem_rerooted")

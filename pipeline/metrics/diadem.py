@@ -362,10 +362,8 @@ def score(
     if not len(reference) or not len(prediction):
         return undefined(f"the {'prediction' if len(reference) else 'reference'} has no node", *names)
     gold, test = (Nodes(tree, use_z_path=limits.use_z_path) for tree in (reference, prediction))
-    if not any(gold.children[node] for node in range(1, len(gold))):
-        return undefined("the reference has no branch point besides its root", *names)
-    if max(len(gold), len(test)) > MOST_NODES:
-        return undefined(f"more than {MOST_NODES} branch points and tips", *names)
+    if why := why_no_score(gold, test):
+        return undefined(why, *names)
 
     match = Match(gold, test, limits)
     spurs = find_spurs(gold, limits.spur, matched=set())
@@ -383,6 +381,14 @@ def score(
     extra = excess(match) if count_excess else 0
     total = sum(weight[node] for node in scored) + extra
     return {"diadem": right / total, "diadem_missed": len(missed), "diadem_excess": extra}
+
+
+def why_no_score(gold: Nodes, *others: Nodes) -> str:
+    """Why trees have no score against a reference, "" where they have one."""
+    if not any(gold.children[node] for node in range(1, len(gold))):
+        return "the reference has no branch point besides its root"
+    most = max(map(len, (gold, *others)))
+    return f"more than {MOST_NODES} branch points and tips" if most > MOST_NODES else ""
 
 
 def find_spurs(nodes: Nodes, shortest: float, *, matched: set[int]) -> set[int]:
