@@ -101,6 +101,16 @@ def test_short_tips_are_spurs_when_asked():
     assert diadem.score(spurred, gold, limits=Limits(spur=5))["diadem"] == 1
 
 
+def test_spurs_do_not_depend_on_the_order_of_rows():
+    # Teeth and end are spurs, and each branch point with one of them alone; the last one has two.
+    wanted = {(x, y) for x in (20, 40, 60, 80) for y in (0, 30)} - {(80, 0)} | {(100, 0)}
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(len(comb(4)))
+        nodes = diadem.Nodes(swc.take(comb(4), order))
+        found = diadem.find_spurs(nodes, 31, matched=set())
+        assert {(x, y) for x, y, _ in nodes.xyz[sorted(found)].tolist()} == wanted
+
+
 def test_what_cannot_be_scored_says_why(monkeypatch):
     line = tree_of_rows([(1, 2, 0, 0, 0, 1, -1), (2, 2, 9, 0, 0, 1, 1)])
     assert "no branch point" in diadem.score(comb(2), line)["diadem_reason"]

@@ -118,7 +118,9 @@ def test_the_order_of_rows_does_not_matter(pair, seed):
     roots = [swc.sorted_tree(tree) for tree in pair]  # the first root stays first
     shuffled = [swc.take(tree, np.concatenate([[0], 1 + rng.permutation(len(tree) - 1)])) for tree in roots]
     found, expected = scores(*shuffled), scores(*roots)
-    assert_same(found, expected, rel=1e-7, abs=1e-7)
+    # DIADEM gives nodes away one after another, siblings in the order of rows.
+    names = [name for name in expected if not name.endswith("_reason") and not name.startswith("diadem")]
+    assert_same(found, expected, names, rel=1e-7, abs=1e-7)
 
 
 @FEW
