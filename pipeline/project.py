@@ -58,9 +58,10 @@ class Project:
 
     def reference(self, name: str) -> list[Path]:
         """The reference tree of a sample, as an optional input; label images serve training only."""
-        sample = self.samples[name]
-        is_tree = sample.reference and sample.reference.suffix.lower() == ".swc"
-        return [sample.reference] if is_tree and not sample.problem else []
+        path = self.samples[name].reference
+        if path is None or path.suffix.lower() != ".swc" or self.samples[name].problem:
+            return []
+        return [path]
 
     def reference_options(self, name: str) -> str:
         """ "--reference PATH --unit UNIT", or nothing."""
