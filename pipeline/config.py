@@ -123,7 +123,7 @@ class Trace(Settings):
         description="From this radius (um) on a blob is a soma: one point, the root unless one is given.",
     )
     gap_um: float = Field(
-        4.0,
+        3.0,
         ge=0,
         description="Longest gap (um) without signal that is bridged; 2/3 of it to the side of another piece.",
     )

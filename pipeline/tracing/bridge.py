@@ -21,6 +21,8 @@ DARK, SURE, CERTAIN = 0.02, 0.9, 0.05
 HEADING_UM, BEND_UM = 3.0, 2.0
 # How far from its tip a link may end, in gap_um: dim stretches are bridged further than dark ones.
 REACH = 2.0
+# A link costs at most this share of the length of the shorter piece: specks are no stepping stones.
+WORTH = 0.5
 # Places at which each stretch of a link looks at the probability.
 LOOKS = 8
 ZERO = np.zeros(3)
@@ -44,10 +46,10 @@ def join(
     A link is the cheapest way from a tip to another piece, straight or bent. A um of it costs `um_cost`, times
     2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward direction of the
     tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times straight on to
-    the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most the length of
-    the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up to
-    gap_um, a dim one further, and specks are no stepping stones. A minimum-cost forest over the pieces picks
-    those that stay: two pieces never get two links.
+    the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most half the length
+    of the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up to
+    gap_um, a dim one further. A minimum-cost forest over the pieces picks those that stay: two pieces never
+    get two links.
 
     probability: uint8 (z, y, x), 0..255 = 0..1.
     """
@@ -59,7 +61,7 @@ def join(
     for link in _candidates(forest, piece, probability, voxel_size, gap_um):
         here, there = int(piece[link.tip]), int(piece[link.node])
         pair = min(here, there), max(here, there)
-        if link.cost <= min(gap_um, own[here], own[there]) and (
+        if link.cost <= min(gap_um, WORTH * own[here], WORTH * own[there]) and (
             pair not in best or link.cost < best[pair].cost
         ):
             best[pair] = link
