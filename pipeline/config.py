@@ -103,6 +103,10 @@ class Segment(Settings):
     low: float = Field(0.5, gt=0, lt=1, description="A component reaches down to this probability.")
     min_size_um3: float = Field(3.0, ge=0, description="Smaller components (um^3) are dropped.")
 
+    min_depth_um: float = Field(
+        1.0, ge=0, description="Components no deeper than this (um along z) are dropped: noise of one slice."
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> "Segment":
         if self.low > self.high:
