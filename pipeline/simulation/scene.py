@@ -125,13 +125,17 @@ def _conditions(
     noise = np.sqrt(background + read_noise**2)
     # The median neurite stands 2 (seen only because it is a line) to 60 times the noise above the background.
     signal = float(np.exp(rng.uniform(np.log(2), np.log(60)))) * noise
-    # A cleaned image has its background cut off, noise and all, but not the neurite that the truth holds.
-    cleaned = background + min(rng.uniform(1.5, 4) * noise, signal / 3)
-    black = rng.choice([0, 0.8 * background, cleaned], p=[0.35, 0.35, 0.3])
-    # From saturated to dark: beside a bright soma the dendrites are a tenth of white, in a cleaned image too.
-    white = max(background, black) + max(
-        signal * float(np.exp(rng.uniform(np.log(0.2), np.log(12)))), 2 * noise
-    )
+    black = rng.choice([0, 0.8]) * background
+    match rng.choice(["plain", "saturated", "cleaned", "dark"], p=[0.4, 0.25, 0.2, 0.15]):
+        case "plain":
+            white = background + signal * rng.uniform(1, 4)
+        case "saturated":
+            white = background + max(signal * rng.uniform(0.2, 0.8), 2 * noise)
+        case "cleaned":
+            black = background + rng.uniform(1.5, 4) * noise
+            white = black + signal * rng.uniform(0.3, 2)
+        case _:
+            white = background + signal * rng.uniform(4, 15)
     camera = Camera(
         background=background,
         uneven=rng.choice([0.0, rng.uniform(0, 0.6)]),
