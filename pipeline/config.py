@@ -39,11 +39,13 @@ class Settings(BaseModel):
             raise ValueError("a truth value is no number")
         return value
 
-
-def _require_odd(section: str, depth: int) -> int:
-    if depth % 2 == 0:
-        raise InputError(f"{section}.depth", f"found {depth}", "an odd number: the middle slice is predicted")
-    return depth
+    @field_validator("depth", check_fields=False)  # of the sections that have one
+    @classmethod
+    def _odd(cls, depth: int) -> int:
+        if depth % 2 == 0:
+            where, allowed = f"{cls.__name__.lower()}.depth", "an odd number: the middle slice is predicted"
+            raise InputError(where, f"found {depth}", allowed)
+        return depth
 
 
 class Ingest(Settings):
@@ -80,11 +82,6 @@ class Tile(Settings):
         description="A window is skipped where the mean of 3 x 3 pixels nowhere exceeds background + this x noise / 3.",
     )
 
-    @field_validator("depth")
-    @classmethod
-    def _odd(cls, depth: int) -> int:
-        return _require_odd("tile", depth)
-
 
 class Infer(Settings):
     """Probability of neurite."""
@@ -102,7 +99,6 @@ class Segment(Settings):
     )
     low: float = Field(0.5, gt=0, lt=1, description="A component reaches down to this probability.")
     min_size_um3: float = Field(3.0, ge=0, description="Smaller components (um^3) are dropped.")
-
     min_depth_um: float = Field(
         1.0, ge=0, description="Components no deeper than this (um along z) are dropped: noise of one slice."
     )
@@ -232,12 +228,6 @@ class Train(Settings):
     validate_every: int = Field(1000, ge=1, description="Steps between two validations.")
     window: int = Field(128, ge=32, multiple_of=16, description="Edge (pixels) of a window.")
     depth: int = Field(5, ge=1, description="Slices in a window, odd.")
-
-    @field_validator("depth")
-    @classmethod
-    def _odd(cls, depth: int) -> int:
-        return _require_odd("train", depth)
-
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network; auto: bf16 on a GPU, fp32 on a CPU."
     )

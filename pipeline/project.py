@@ -112,7 +112,7 @@ class Project:
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
         told = results / "run.json"
-        if empty := json.loads(told.read_text(encoding="utf-8"))["empty"] if told.exists() else []:
+        if empty := json.loads(told.read_text(encoding="utf-8")).get("empty") if told.exists() else []:
             lines.append(f"No neurite found in {len(empty)} of {len(self.samples)}: {', '.join(empty)}")
         return "\n".join(lines)
 
