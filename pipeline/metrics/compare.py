@@ -90,7 +90,7 @@ def _along_cable(
     tolerances = (tolerance_um, *length.TOLERANCES_UM)
     suffixes = ("", *(f"_{tolerance:g}um" for tolerance in length.TOLERANCES_UM))
     scores: Scores = {}
-    right = found = None
+    forward = backward = None
     if _empty(prediction, reference):
         why = f"the {_empty(prediction, reference)} has no cable"
         scores |= undefined(why, *distance.ESA_NAMES)
@@ -100,30 +100,31 @@ def _along_cable(
         scores |= distance.esa(forward, backward, threshold=esa_threshold)
         others = length.spreads(forward, backward)
         others |= shape.radius_error(backward, reference.tree, prediction.tree, tolerance=tolerance_um)
-        right, found = (length.refine(one, tolerances) for one in (forward, backward))
     for tolerance, suffix in zip(tolerances, suffixes):
         lengths = prediction.length, reference.length
-        scores |= length.scores(right, found, *lengths, tolerance=tolerance, suffix=suffix)
+        scores |= length.scores(forward, backward, *lengths, tolerance=tolerance, suffix=suffix)
     scores |= length.ratio(prediction.length, reference.length) | others
     if topology:
-        scores |= _paths(prediction, reference, right, found, tolerance=tolerance_um, radius=node_radius_um)
+        scores |= _paths(
+            prediction, reference, forward, backward, tolerance=tolerance_um, radius=node_radius_um
+        )
     return scores
 
 
 def _paths(
     prediction: Measured,
     reference: Measured,
-    right: distance.Profile | None,
-    found: distance.Profile | None,
+    forward: distance.Profile | None,
+    backward: distance.Profile | None,
     *,
     tolerance: float,
     radius: float,
 ) -> Scores:
     """Path topology in both directions; without cable on one side all paths of the other are missing."""
     ways = []
-    for one, other, refined in ((reference, prediction, found), (prediction, reference, right)):
-        if refined:
-            ways.append(paths.faults(refined, one.tree, other.tree, tolerance=tolerance, radius=radius))
+    for one, other, profile in ((reference, prediction, backward), (prediction, reference, forward)):
+        if profile:
+            ways.append(paths.faults(profile, one.tree, other.tree, tolerance=tolerance, radius=radius))
         else:
             ways.append(paths.all_missing(one.tree, one.length))
     return paths.topology(*ways)

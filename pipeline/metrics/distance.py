@@ -6,7 +6,6 @@ parent, so order, ids, roots and isolated nodes do not matter.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -14,8 +13,9 @@ from scipy.spatial import cKDTree
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 
-BATCH = 50_000  # points in memory at once, times candidates / 4; more are shared out to threads
-FIRST_CANDIDATES = 4
+BATCH = 50_000  # points in memory at once, times candidates / 6; more are shared out to threads
+FIRST_CANDIDATES = 6
+PIECE = 0.75  # times the mean edge length: the longest piece of an edge in the KD-tree
 FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
 
 
@@ -50,13 +50,16 @@ class Edges:
         return distance, edge
 
     def within(self, centres: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-        """All pairs of a centre (n, 3) and an edge that may lie within `radius` of it, a few that do not among them."""
+        """All pairs of a centre (n, 3) and an edge that may lie within `radius` of it, a few that do not among them.
+
+        Two (q,) int64, ordered by centre, then edge.
+        """
         index = self._pieces()
-        found = index.query_ball_point(centres, radius + self._piece / 2 + 1e-9 * radius)
-        centre = np.repeat(np.arange(len(centres)), [len(one) for one in found])
-        edge = self._edge_of_piece[np.concatenate([np.asarray(one, np.int64) for one in found])]
-        pairs = np.unique(np.stack([centre, edge]), axis=1)
-        return pairs[0], pairs[1]
+        reach = (radius + self._longest_piece / 2) * (1 + 1e-9)
+        found = cKDTree(centres).sparse_distance_matrix(index, reach, output_type="ndarray")
+        # Several pieces of an edge make one pair.
+        pair = np.unique(found["i"].astype(np.int64) * len(self.child) + self._edge_of_piece[found["j"]])
+        return pair // len(self.child), pair % len(self.child)
 
     def distance_to(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
         """Distance of points (..., 3) to one given edge (...) each."""
@@ -77,8 +80,8 @@ class Edges:
             every = self.distance_to(points[:, None], np.arange(len(self.child))[None])
             edge = every.argmin(1)
             return every[np.arange(len(points)), edge], edge
-        # The KD-tree holds midpoints of pieces no longer than `piece`. A piece that is not among the k nearest
-        # midpoints has its midpoint at d_k or farther, and so lies at d_k - piece / 2 or farther: a best
+        # The KD-tree holds midpoints of pieces no longer than p. A piece that is not among the k nearest
+        # midpoints has its midpoint at d_k or farther, and so lies at d_k - p / 2 or farther: a best
         # candidate within that bound is the nearest. Points that fail ask for four times as many candidates.
         index = self._pieces()
         best, edge = np.empty(len(points)), np.empty(len(points), np.int64)
@@ -96,23 +99,37 @@ class Edges:
                 best[rows] = distance[np.arange(len(rows)), chosen]
                 edge[rows] = near[np.arange(len(rows)), chosen]
                 if candidates < index.n:
-                    left.append(rows[best[rows] > apart[:, -1] - self._piece / 2])
+                    left.append(rows[best[rows] > apart[:, -1] - self._longest_piece / 2])
             todo = np.concatenate(left) if left else todo[:0]
             candidates *= 4
         return best, edge
 
     def _pieces(self) -> cKDTree:
         if self._index is None:
-            # Pieces of the mean edge length: at most twice as many pieces as edges, however long the longest.
-            self._piece = self.length.mean()
-            count = np.maximum(np.ceil(self.length / max(self._piece, np.finfo(float).tiny)), 1).astype(
-                np.int64
-            )
+            # Of about the mean edge length: at most 7/3 times as many pieces as edges, however long the longest.
+            longest = max(PIECE * self.length.mean(), np.finfo(float).tiny)
+            count = np.maximum(np.ceil(self.length / longest), 1).astype(np.int64)
+            self._longest_piece = (self.length / count).max()
             self._edge_of_piece, step = spread(count)
             along = (step + 0.5) / count[self._edge_of_piece]
-            middles = self.start[self._edge_of_piece] + along[:, None] * self.vector[self._edge_of_piece]
-            self._index = cKDTree(middles)
+            self._index = cKDTree(self.at(self._edge_of_piece, along))
         return self._index
+
+
+def stretch_near(offset: np.ndarray, vector: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """(q,) (q,) from where to where, in t, offset + t * vector (q, 3) lies within `radius` of 0: first > last: nowhere.
+
+    A vector of no length stands for a line that is inside (about -1e100 to 1e100) or outside as a whole.
+    """
+    a = np.maximum(np.einsum("ij,ij->i", vector, vector), 1e-200)
+    half_b = np.einsum("ij,ij->i", offset, vector) / a
+    c = (np.einsum("ij,ij->i", offset, offset) - radius * radius) / a
+    root = half_b * half_b - c
+    # The root of larger magnitude, and the other from their product: no digits are lost for a short vector.
+    larger = -half_b - np.copysign(np.sqrt(np.maximum(root, 0)), half_b)
+    other = np.divide(c, larger, out=np.zeros_like(c), where=larger != 0)
+    first, last = np.minimum(larger, other), np.maximum(larger, other)
+    return np.where(root < 0, 1.0, first), np.where(root < 0, 0.0, last)
 
 
 def spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,28 +174,20 @@ def choose(profile: Profile, which: np.ndarray) -> Profile:
     return replace(profile, **{name: getattr(profile, name)[which] for name in INTERVAL})
 
 
-def join(parts: list[Profile]) -> Profile:
-    """The intervals of all parts, one after another."""
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in INTERVAL
-    }
-    return replace(parts[0], **joined)
-
-
-def halve(profile: Profile) -> Profile:
-    """Each interval as two, measured at its midpoint: first all first halves, then all second ones."""
-    middle = (profile.first + profile.last) / 2
-    distance, edge = profile.other.nearest(profile.own.at(profile.edge, middle))
-    edge = edge.astype(np.int32)
-    halves = (
-        {"last": middle, "distance_last": distance, "edge_last": edge},
-        {
-            "first": middle,
-            "distance_first": distance,
-            "edge_first": edge,
-        },
-    )
-    return join([replace(profile, **half) for half in halves])
+def divide(profile: Profile, count: np.ndarray) -> Profile:
+    """Each interval as `count` (m,) equal ones, in their order, measured where they meet."""
+    owner, number = spread(count)
+    whole = choose(profile, owner)
+    step = (whole.last - whole.first) / count[owner]
+    begins, ends = np.flatnonzero(number > 0), np.flatnonzero(number < count[owner] - 1)
+    meeting = whole.first[begins] + number[begins] * step[begins]
+    distance, nearest = profile.other.nearest(profile.own.at(whole.edge[begins], meeting))
+    # choose has copied the arrays.
+    for rows, name in ((begins, "first"), (ends, "last")):
+        getattr(whole, name)[rows] = meeting
+        getattr(whole, f"distance_{name}")[rows] = distance
+        getattr(whole, f"edge_{name}")[rows] = nearest
+    return whole
 
 
 def sample_counts(edges: Edges) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.metrics.distance import Edges, Profile, choose, halve, join
+from pipeline.metrics.distance import Edges, Profile, choose, divide
 from pipeline.metrics.rooted import child_counts, next_above, path_distance
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
@@ -125,7 +125,7 @@ def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance
     length = found.length
     near = np.minimum(found.distance_first, found.distance_last) - length / 2 <= tolerance
     close = np.flatnonzero(near & (length > 0))
-    parts = np.split(close, range(PART, len(close), PART))  # bounds the memory: a part grows as it is halved
+    parts = np.split(close, range(PART, len(close), PART))  # bounds the memory
     sums = np.sum(
         [_radius_sums(choose(found, part), reference, prediction, tolerance) for part in parts], axis=0
     )
@@ -135,10 +135,10 @@ def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance
     return dict(zip(RADIUS_NAMES, (sums[2:] / sums[1]).tolist())) | left_out
 
 
-def _radius_sums(fine: Profile, reference: Tree, prediction: Tree, tolerance: float) -> np.ndarray:
+def _radius_sums(found: Profile, reference: Tree, prediction: Tree, tolerance: float) -> np.ndarray:
     """(5,) samples left out; weight of the others, and its products with r_P - r_R, |r_P - r_R|, |r_P - r_R| / r_R."""
-    while (coarse := fine.length > RADIUS_STEP_UM).any():
-        fine = join([choose(fine, ~coarse), halve(choose(fine, coarse))])
+    # A hair above a multiple of the step is no more parts: rounding does not decide.
+    fine = divide(found, np.maximum(np.ceil(found.length / RADIUS_STEP_UM - 1e-6), 1).astype(np.int64))
     apart = np.concatenate([fine.distance_first, fine.distance_last])
     edge, along = np.concatenate([fine.edge, fine.edge]), np.concatenate([fine.first, fine.last])
     target = np.concatenate([fine.edge_first, fine.edge_last])

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.metrics.distance import Edges, Profile, spread
+from pipeline.metrics.distance import Edges, Profile, spread, stretch_near
 from pipeline.metrics.length import lengths_within
 from pipeline.metrics.nodes import degrees, merged
 from pipeline.metrics.rooted import next_above, path_distance, root_of, sums_to_root
@@ -66,24 +66,24 @@ def cut(tree: Tree) -> Paths:
     return Paths(Tree(tree.xyz, tree.radius, parent, tree.type), label, ends[kept])
 
 
-def faults(refined: Profile, tree: Tree, other: Tree, *, tolerance: float, radius: float) -> dict[str, float]:
+def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radius: float) -> dict[str, float]:
     """Length and number of all paths of `tree`, of those missing in `other` and of those present but not connected.
 
-    refined: the profile from `tree` to `other`, refined at the tolerance.
+    profile: that of the distances from `tree` to `other`.
     """
-    edges = refined.own
+    edges = profile.own
     paths = cut(tree)
     count = len(paths.ends)
     child = merged(tree)[edges.child]  # zero-length edges join their place; they weigh nothing
     label = paths.label[child]
     real = label >= 0
     length = np.bincount(label[real], edges.length[real], count)
-    owner = label[refined.edge]
+    owner = label[profile.edge]
     on = owner >= 0
-    covered = np.bincount(owner[on], lengths_within(refined, tolerance)[on], count)
+    covered = np.bincount(owner[on], lengths_within(profile, tolerance)[on], count)
     present = covered >= PRESENT * length - 1e-9 * length
     broken = present.copy()
-    broken[present] = ~_connected(paths, np.flatnonzero(present), length, other, refined.other, radius)
+    broken[present] = ~_connected(paths, np.flatnonzero(present), length, other, profile.other, radius)
     return {
         "length": float(length.sum()),
         "missing": float(length[~present].sum()),
@@ -141,8 +141,9 @@ class _Nearby:
 
 def _inside_balls(tree: Tree, edges: Edges, centres: np.ndarray, radius: float) -> _Nearby:
     ball, edge = edges.within(centres, radius)
-    along = _clip(edges.start[edge] - centres[ball], edges.vector[edge], radius)
-    real = along[:, 0] <= along[:, 1]
+    along = np.stack(stretch_near(edges.start[edge] - centres[ball], edges.vector[edge], radius), axis=1)
+    real = (along[:, 0] <= along[:, 1]) & (along[:, 0] <= 1) & (along[:, 1] >= 0)
+    along = np.clip(along, 0, 1)
     ball, edge, along = ball[real], edge[real], along[real]
     # Pieces are joined where both reach a node inside the ball.
     size = len(tree)
@@ -154,18 +155,6 @@ def _inside_balls(tree: Tree, edges: Edges, centres: np.ndarray, radius: float) 
     graph = coo_array((np.ones(len(piece)), (piece, len(ball) + vertex)), shape=(total, total))
     _, group = connected_components(graph, directed=False)
     return _Nearby(ball, edge, along, group[: len(ball)])
-
-
-def _clip(offset: np.ndarray, vector: np.ndarray, radius: float) -> np.ndarray:
-    """(q, 2) where offset + t * vector, t in 0..1, lies within `radius` of 0; first > last where nowhere."""
-    a = np.maximum((vector**2).sum(1), np.finfo(float).tiny)
-    b = (offset * vector).sum(1) / a
-    with np.errstate(over="ignore"):  # an edge of no length is inside (infinity) or outside as a whole
-        root = b * b - ((offset**2).sum(1) - radius * radius) / a
-    reach = np.sqrt(np.maximum(root, 0))
-    along = np.clip(np.stack([-b - reach, -b + reach], axis=1), 0, 1)
-    along[(root < 0) | (-b - reach > 1) | (-b + reach < 0)] = 1, 0
-    return along
 
 
 def _connected(
