@@ -8,7 +8,7 @@ import pytest
 from conftest import line, tree_of
 from pipeline import swc
 from pipeline.metrics import length
-from pipeline.metrics.compare import Measured, compare, over_references
+from pipeline.metrics.compare import Measured, compare, over_references, profiles
 
 
 def scores(prediction, reference, tolerance=1.5):
@@ -72,6 +72,38 @@ def test_node_density_does_not_matter(pieces):
     assert found["precision"] == pytest.approx(0.15, abs=1e-6)
 
 
+def random_tree(rng, nodes=12):
+    """Nodes on a coarse grid: edges of no length, doubled and parallel ones, ties at whole distances are common."""
+    parent = np.array([-1, *(int(rng.integers(max(0, i - 3), i)) for i in range(1, nodes))])
+    return tree_of(np.column_stack([rng.integers(0, 6, (nodes, 3)), parent]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_length_within_agrees_with_fine_samples(seed):
+    rng = np.random.default_rng(seed)
+    forward, _ = profiles(Measured(random_tree(rng)), Measured(random_tree(rng)))
+    share = (np.arange(2000) + 0.5) / 2000
+    own = np.arange(len(forward.own.child))
+    points = forward.own.start[own, None] + share[:, None] * forward.own.vector[own, None]
+    edges = np.arange(len(forward.other.child))
+    apart = forward.other.distance_to(points[:, :, None], edges[None, None]).min(2)
+    for tolerance in (0.7, 1.0, 1.5, 2.3):
+        by_edge = np.bincount(forward.edge, length.lengths_within(forward, tolerance), len(own))
+        # Each border between near and far may be missed by a step.
+        assert np.allclose(by_edge, (apart <= tolerance + 1e-9).mean(1) * forward.own.length, atol=0.02)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.33, 0.1, 7e-3])
+def test_what_lies_just_at_the_tolerance_is_within_whatever_the_unit(size):
+    # On a grid of voxels one may well lie 3 of them beside another, which ends a part of the way along an edge.
+    slanted = np.array([[2, 1, 2], [-2, 2, 1], [1, 2, -2]]) / 3 * size
+    beside, other = (
+        swc.Tree(tree.xyz @ slanted, tree.radius, tree.parent, tree.type)
+        for tree in (line([0, 3, 0], [20, 3, 0], pieces=7), line([0, 0, 0], [9.25, 0, 0]))
+    )
+    assert scores(beside, other, tolerance=3 * size)["precision"] == pytest.approx(9.25 / 20, abs=1e-4)
+
+
 def test_recall_of_crossing_lines_sees_the_chord_between_far_ends():
     found = scores(line([0, -50, 1], [0, 50, 1]), line([-50, 0, 0], [50, 0, 0]))
     assert found["recall"] == pytest.approx(2 * np.sqrt(1.5**2 - 1) / 100, abs=1e-6)
@@ -117,6 +149,21 @@ def test_percentile_weighs():
     assert length.percentile(at, at, np.array([1.0, 9.0]), 50) == pytest.approx(1, abs=1e-5)
     assert length.percentile(at, at, np.array([9.0, 1.0]), 50) == pytest.approx(3, abs=1e-5)
     assert length.percentile(np.array([0.0]), np.array([10.0]), np.array([4.0]), 95) == pytest.approx(9.5)
+
+
+def test_percentiles_keep_their_digits_beside_intervals_at_one_distance():
+    rng = np.random.default_rng(3)
+    first, weight = rng.uniform(0, 200, 3000), rng.uniform(0.1, 1, 3000)
+    last = np.where(np.arange(3000) % 5, first + rng.uniform(0, 1, 3000), first)
+
+    def below(value):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = np.where(last > first, (value - first) / (last - first), value >= first)
+        return np.clip(part, 0, 1) @ weight / weight.sum()
+
+    for share in (1, 50, 95):
+        value = length.percentile(first, last, weight, share)
+        assert below(value - 2e-6) - 1e-7 <= share / 100 <= below(value + 2e-6) + 1e-7
 
 
 def test_several_references_give_mean_range_and_what_people_reach():

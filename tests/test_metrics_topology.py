@@ -121,4 +121,6 @@ def test_lowest_common_ancestors_by_climbing():
         return b
 
     expected = [climb(a, b) for a, b in zip(first.tolist(), second.tolist())]
-    assert_array_equal(topology.lowest_common_ancestor(parent, first, second), expected)
+    depth = rooted.sums_to_root(parent, (parent >= 0).astype(int))
+    found = rooted.lowest_common_ancestor(rooted.doublings(parent), depth, first, second)
+    assert_array_equal(found, expected)

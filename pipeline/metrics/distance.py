@@ -4,8 +4,11 @@ Nodes are not compared with nodes: the geometry of a tree is the set of straight
 parent, so order, ids, roots and isolated nodes do not matter.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -39,14 +42,19 @@ class Edges:
         """Whether any edge is longer than 0."""
         return bool(self.length.any())
 
+    def lifted(self, height: np.ndarray) -> "Edges":
+        """The same edges in one dimension more, each at its own height (m,): those of one height are a tree apart."""
+        other = copy(self)
+        other.start, other.end = (np.column_stack([one, height]) for one in (self.start, self.end))
+        other.vector = other.end - other.start
+        other._index = None
+        return other
+
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact distance (n,) float64 of each point (n, 3) to the nearest edge, and that edge's number (n,)."""
-        if len(points) <= BATCH:
-            return self._nearest(points)
-        self._pieces()  # before the threads ask for it at once
-        with ThreadPoolExecutor() as pool:
-            parts = list(pool.map(self._nearest, np.split(points, range(BATCH, len(points), BATCH))))
-        distance, edge = (np.concatenate(one) for one in zip(*parts))
+        if len(points) > BATCH:
+            self._pieces()  # before the threads ask for it at once
+        distance, edge = (np.concatenate(one) for one in zip(*in_parts(self._nearest, points, size=BATCH)))
         return distance, edge
 
     def within(self, centres: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +122,15 @@ class Edges:
             along = (step + 0.5) / count[self._edge_of_piece]
             self._index = cKDTree(self.at(self._edge_of_piece, along))
         return self._index
+
+
+def in_parts(function: Callable[[np.ndarray], Any], rows: np.ndarray, *, size: int) -> list[Any]:
+    """The function of each `size` rows, in order; in threads where there are several: most of its time is NumPy's."""
+    parts = np.split(rows, range(size, len(rows), size))
+    if len(parts) == 1:
+        return [function(rows)]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(function, parts))
 
 
 def stretch_near(offset: np.ndarray, vector: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:

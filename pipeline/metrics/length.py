@@ -5,32 +5,35 @@ By length, not by nodes: how densely a tree is noded, doubled nodes and zero-len
 
 import numpy as np
 
-from pipeline.metrics.distance import Profile, choose, divide, stretch_near
+from pipeline.metrics.distance import Profile, choose, divide, in_parts, stretch_near
 from pipeline.metrics.scores import Scores, precision_recall, undefined
 
 TOLERANCES_UM = (1.0, 2.0, 3.0, 5.0)  # the points of a curve, beside the tolerance that is asked for
 PART = 20_000  # intervals cut at a time: bounds the memory
 HAUSDORFF_ERROR = 1e-4  # relative
+HAIR = 1e-9
 CELLS = 1024
-NARROWEST = 1e-9  # um: an interval at one distance is taken as this wide
+NARROWEST = 1e-6  # times the range of distances: a narrower interval is at one distance
 
 
 def lengths_within(profile: Profile, tolerance: float) -> np.ndarray:
     """(m,) float64 the length of each interval that lies at distance <= tolerance T: exact, but for rounding.
 
+    T is taken a hair larger, lest rounding decide of trees that lie T apart, as those on a grid of voxels may.
     Two bounds settle most intervals of length l between points at distances d1, d2: the distance changes by at most
     l over it, so all of it is at (d1 + d2 - l) / 2 or farther; and the distance to one edge is convex, so all of
     it is as near as the farther of its ends to any edge of the other tree. In what remains, the points within T of
     one edge of the other tree are a stretch, for the same reason, and those within T of the tree are their union.
     """
+    tolerance *= 1 + HAIR
     lowest = (profile.distance_first + profile.distance_last - profile.length) / 2
     share = (_lipschitz_bound(profile) <= tolerance).astype(float)
     rows = np.flatnonzero((share == 0) & (lowest <= tolerance))
     inside = upper_bound(choose(profile, rows)) <= tolerance  # the dearer bound where it may help
     share[rows[inside]] = 1
     rows = rows[~inside]
-    for part in np.split(rows, range(PART, len(rows), PART)):
-        share[part] = _share_within(choose(profile, part), tolerance)
+    parts = in_parts(lambda part: _share_within(choose(profile, part), tolerance), rows, size=PART)
+    share[rows] = np.concatenate(parts)
     return share * profile.length
 
 
@@ -165,27 +168,32 @@ SPREAD_NAMES = (
 
 def percentile(first: np.ndarray, last: np.ndarray, weight: np.ndarray, share: float) -> float:
     """The value below which lies `share` % of the weight, spread evenly over each interval first..last, (m,) each."""
-    low = np.minimum(first, last)
-    width = np.maximum(np.abs(first - last), NARROWEST)
-    at = np.concatenate([low, low + width])
-    density = np.concatenate([weight / width, -weight / width])
-    # The weight below a value is a line with a bend at each `at`. Summed in cells first, so that only the bends of
-    # the one cell that holds the answer need be sorted.
-    edges = np.linspace(at.min(), at.max(), CELLS + 1)
-    size = edges[1] - edges[0]
-    cell = np.minimum(((at - edges[0]) / size).astype(np.int64), CELLS - 1)
-    slope = np.concatenate([[0], np.cumsum(np.bincount(cell, density, CELLS))])
-    gained = slope[:-1] * size + np.bincount(cell, density * (edges[cell + 1] - at), CELLS)
+    low, high = np.minimum(first, last), np.maximum(first, last)
+    lowest, span = low.min(), np.ptp([low.min(), high.max()]) or 1.0
+    # The weight below a value is a line with a bend at both ends of each interval, and a jump where one is narrow.
+    wide = high - low > NARROWEST * span
+    density = weight[wide] / (high - low)[wide]
+    at = np.concatenate([low[wide], high[wide], low[~wide]])
+    bend = np.concatenate([density, -density, np.zeros((~wide).sum())])
+    jump = np.concatenate([np.zeros(2 * wide.sum()), weight[~wide]])
+    # Summed in cells first, so that only what lies in the one cell that holds the answer need be sorted.
+    edges = lowest + span * np.linspace(0, 1, CELLS + 1)
+    cell = np.minimum(((at - lowest) * (CELLS / span)).astype(np.int64), CELLS - 1)
+    slope = np.concatenate([[0], np.cumsum(np.bincount(cell, bend, CELLS))])
+    gained = slope[:-1] * np.diff(edges) + np.bincount(cell, bend * (edges[cell + 1] - at) + jump, CELLS)
     # Rounding may make a sum fall by a hair between two steps.
     below = np.maximum.accumulate(np.concatenate([[0], np.cumsum(gained)]))
     wanted = share / 100 * weight.sum()
-    chosen = min(int(np.searchsorted(below, wanted)), CELLS) - 1
+    chosen = int(np.clip(np.searchsorted(below, wanted) - 1, 0, CELLS - 1))
     inside = np.flatnonzero(cell == chosen)
     inside = inside[np.argsort(at[inside], kind="stable")]
-    bends = np.concatenate([edges[[chosen]], at[inside], edges[[chosen + 1]]])
-    slopes = slope[chosen] + np.concatenate([[0], np.cumsum(density[inside])])
-    steps = np.concatenate([[0], np.cumsum(slopes * np.diff(bends))])
-    return float(np.interp(wanted, np.maximum.accumulate(below[chosen] + steps), bends))
+    place = np.concatenate([edges[[chosen]], at[inside], edges[[chosen + 1]]])
+    slopes = slope[chosen] + np.concatenate([[0], np.cumsum(bend[inside])])
+    jumps = np.cumsum(np.concatenate([[0], jump[inside], [0]]))
+    before = below[chosen] + np.concatenate([[0], np.cumsum(slopes * np.diff(place)) + jumps[:-1]])
+    after = np.concatenate([before[:1], before[1:] + np.diff(jumps)])
+    both = np.maximum.accumulate(np.stack([before, after], axis=1).ravel())
+    return float(np.interp(wanted, both, np.repeat(place, 2)))
 
 
 def farthest(profile: Profile) -> float:

@@ -36,6 +36,37 @@ def next_above(parent: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return above
 
 
+def doublings(parent: np.ndarray) -> list[np.ndarray]:
+    """For each power of 2 up to the greatest depth (n,) the row that many steps above; the root where there is none."""
+    steps = int(sums_to_root(parent, np.ones(len(parent), np.int64)).max(initial=1))
+    ladder = [np.where(parent < 0, np.arange(len(parent)), parent)]
+    while 2 ** len(ladder) < steps:
+        ladder.append(ladder[-1][ladder[-1]])
+    return ladder
+
+
+def climb(ladder: list[np.ndarray], rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(q,) the row `steps` (q,) above each of `rows` (q,); ladder: the doublings of the forest."""
+    for power, up in enumerate(ladder):
+        rows = np.where(steps >> power & 1, up[rows], rows)
+    return rows
+
+
+def lowest_common_ancestor(
+    ladder: list[np.ndarray], depth: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """(q,) rows; each pair of rows (q,) (q,) must be of one tree. A node is its own ancestor here.
+
+    ladder: the doublings of the forest. depth: (n,) steps of each node to its root.
+    """
+    first, second = np.where(depth[first] >= depth[second], [first, second], [second, first])
+    first = climb(ladder, first, depth[first] - depth[second])
+    for up in reversed(ladder):
+        apart = up[first] != up[second]
+        first, second = np.where(apart, up[first], first), np.where(apart, up[second], second)
+    return np.where(first == second, first, ladder[0][first])
+
+
 def child_counts(parent: np.ndarray) -> np.ndarray:
     """(n,) number of children of each node."""
     return np.bincount(parent[parent >= 0], minlength=len(parent))

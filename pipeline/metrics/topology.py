@@ -15,9 +15,17 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.metrics.distance import Edges, Profile, spread, stretch_near
 from pipeline.metrics.length import lengths_within
 from pipeline.metrics.nodes import degrees, merged
-from pipeline.metrics.rooted import next_above, path_distance, root_of, sums_to_root
+from pipeline.metrics.rooted import (
+    climb,
+    doublings,
+    lowest_common_ancestor,
+    next_above,
+    path_distance,
+    root_of,
+    sums_to_root,
+)
 from pipeline.metrics.scores import Scores, undefined
-from pipeline.swc import Tree, take
+from pipeline.swc import Tree
 
 PRESENT = 0.9  # share of a path's length
 SHORTEST, LONGEST = 0.8, 1.25  # a way's length over the path's
@@ -83,7 +91,10 @@ def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radiu
     covered = np.bincount(owner[on], lengths_within(profile, tolerance)[on], count)
     present = covered >= PRESENT * length - 1e-9 * length
     broken = present.copy()
-    broken[present] = ~_connected(paths, np.flatnonzero(present), length, other, profile.other, radius)
+    corridors = edges.lifted(label * 4 * radius)
+    broken[present] = ~_connected(
+        paths, np.flatnonzero(present), length, corridors, other, profile.other, radius
+    )
     return {
         "length": float(length.sum()),
         "missing": float(length[~present].sum()),
@@ -157,118 +168,162 @@ def _inside_balls(tree: Tree, edges: Edges, centres: np.ndarray, radius: float) 
     return _Nearby(ball, edge, along, group[: len(ball)])
 
 
+@dataclass(frozen=True)
+class _Ways:
+    """Ways in a tree between pairs of pieces of its edges: what they need of the whole tree, found once."""
+
+    tree: Tree
+    edges: Edges
+    near: _Nearby
+    ladder: list[np.ndarray]
+    depth: np.ndarray  # (n,) steps to the root
+    distance: np.ndarray  # (n,) um to the root
+
+
 def _connected(
-    paths: Paths, chosen: np.ndarray, length: np.ndarray, other: Tree, edges: Edges, radius: float
+    paths: Paths,
+    chosen: np.ndarray,
+    length: np.ndarray,
+    corridors: Edges,
+    other: Tree,
+    edges: Edges,
+    radius: float,
 ) -> np.ndarray:
-    """(len(chosen),) bool: whether each chosen path has its way in the other tree."""
+    """(len(chosen),) bool: whether each chosen path has its way in the other tree.
+
+    corridors: the edges of the paths, lifted to the height of the path's number times 4 radii, so that no other path
+    is within twice the radius.
+    """
     answer = np.zeros(len(chosen), bool)
     if not len(chosen):
         return answer
     centres = paths.tree.xyz[paths.ends[chosen]].reshape(-1, 3)  # ball 2i and 2i + 1: ends of chosen path i
     near = _inside_balls(other, edges, centres, radius)
-    order = np.argsort(near.ball, kind="stable")
-    first = np.searchsorted(near.ball[order], np.arange(len(centres) + 1))
-    here, there = first[0:-1:2], first[1::2]
-    sizes = there - here, first[2::2] - there
-    # All pairs of a piece near the one end and a piece near the other.
-    path, number = spread(sizes[0] * sizes[1])
-    one = order[here[path] + number // sizes[1][path]]
-    two = order[there[path] + number % sizes[1][path]]
+    path, one, two = _pairs_of_pieces(near, len(centres))
     top = root_of(other.parent)
     joined = top[edges.child[near.edge[one]]] == top[edges.child[near.edge[two]]]
     path, one, two = path[joined], one[joined], two[joined]
     if not len(path):
         return answer
-    shortest, longest = _ways(other, edges, near, one, two)
-    # The lengths of the ways between two connected groups fill the range between the extremes of their pieces.
-    pairs, pair = np.unique(np.stack([path, near.group[one], near.group[two]]), axis=1, return_inverse=True)
-    least, most = np.full(pairs.shape[1], np.inf), np.zeros(pairs.shape[1])
-    np.minimum.at(least, pair.ravel(), shortest)
-    np.maximum.at(most, pair.ravel(), longest)
-    wanted = length[chosen][pairs[0]]
-    fits = (least <= LONGEST * wanted) & (most >= SHORTEST * wanted)
-    example = np.zeros(pairs.shape[1], np.int64)
-    example[pair.ravel()] = np.arange(len(path))
-    members = np.argsort(paths.label, kind="stable")
-    start = np.searchsorted(paths.label[members], np.arange(len(paths.ends) + 1))
-    corridors: dict[int, Edges] = {}
-    for fit in np.flatnonzero(fits).tolist():
-        index = int(pairs[0, fit])
-        if answer[index]:
-            continue
-        if index not in corridors:
-            rows = members[start[chosen[index]] : start[chosen[index] + 1]]
-            corridors[index] = Edges(take(paths.tree, np.union1d(rows, paths.tree.parent[rows])))
-        ends = one[example[fit]], two[example[fit]]
-        limit = LONGEST * length[chosen[index]] + 2 * radius
-        points = _way(other, edges, near, *ends, step=radius / 2, limit=limit)
-        answer[index] = points is not None and corridors[index].nearest(points)[0].max() <= 2 * radius
+    depth = sums_to_root(other.parent, (other.parent >= 0).astype(np.int64))
+    ways = _Ways(other, edges, near, doublings(other.parent), depth, path_distance(other))
+    shortest, longest = _lengths(ways, one, two)
+    # The lengths of the ways between two connected groups fill the range between the extremes of their pieces. The
+    # shortest stands for all: it leaves the balls no more than it must.
+    pair = near.group[one] * (near.group.max() + 1) + near.group[two]
+    order = np.lexsort([shortest, pair])
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    example, most = order[starts], np.maximum.reduceat(longest[order], starts)
+    path, one, two = path[example], one[example], two[example]
+    wanted = length[chosen[path]]
+    todo = np.flatnonzero((shortest[example] <= LONGEST * wanted) & (most >= SHORTEST * wanted))
+    # The first way of each path, then the second of those that the first does not do for, ...
+    while len(todo):
+        tried, first = np.unique(path[todo], return_index=True)
+        now = todo[first]
+        answer[tried] = _stay_near(ways, one[now], two[now], corridors, chosen[tried], radius=radius)
+        todo = np.delete(todo, first)
+        todo = todo[~answer[path[todo]]]
     return answer
 
 
-def _ways(
-    tree: Tree, edges: Edges, near: _Nearby, one: np.ndarray, two: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest length of the way in the tree between pieces `one` and `two` of edges."""
-    depth = path_distance(tree)
+def _pairs_of_pieces(near: _Nearby, balls: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Path, piece near its one end, piece near its other end: all pairs; balls 2i, 2i + 1 are the ends of path i."""
+    order = np.argsort(near.ball, kind="stable")
+    first = np.searchsorted(near.ball[order], np.arange(balls + 1))
+    here, there = first[0:-1:2], first[1::2]
+    sizes = there - here, first[2::2] - there
+    path, number = spread(sizes[0] * sizes[1])
+    one = order[here[path] + number // sizes[1][path]]
+    two = order[there[path] + number % sizes[1][path]]
+    return path, one, two
+
+
+def _lengths(ways: _Ways, one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(q,) (q,) um: least and largest length of the way in the tree between pieces `one` and `two` of edges."""
+    near, edges = ways.near, ways.edges
     first, second = edges.child[near.edge[one]], edges.child[near.edge[two]]
-    meeting = depth[lowest_common_ancestor(tree.parent, first, second)]
+    meeting = ways.distance[lowest_common_ancestor(ways.ladder, ways.depth, first, second)]
     ends = [
-        depth[child, None] - near.along[piece] * edges.length[near.edge[piece], None]
+        ways.distance[child, None] - near.along[piece] * edges.length[near.edge[piece], None]
         for child, piece in ((first, one), (second, two))
     ]
     a, b = ends[0][:, :, None], ends[1][:, None, :]
-    ways = (a + b - 2 * np.minimum(np.minimum(a, b), meeting[:, None, None])).reshape(len(one), 4)
+    lengths = (a + b - 2 * np.minimum(np.minimum(a, b), meeting[:, None, None])).reshape(len(one), 4)
     # Two pieces of one edge that overlap are no distance apart.
     overlap = (first == second) & (
         np.maximum(*near.along[[one, two], 0]) <= np.minimum(*near.along[[one, two], 1])
     )
-    return np.where(overlap, 0, ways.min(1)), ways.max(1)
+    return np.where(overlap, 0, lengths.min(1)), lengths.max(1)
 
 
-def lowest_common_ancestor(parent: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(q,) rows, by doubling; each pair of rows (q,) (q,) must be of one tree. A node is its own ancestor here."""
-    depth = sums_to_root(parent, np.ones(len(parent), np.int64))
-    ladder = [np.where(parent < 0, np.arange(len(parent)), parent)]
-    while 2 ** len(ladder) < depth.max(initial=1):
-        ladder.append(ladder[-1][ladder[-1]])
-    first, second = np.where(depth[first] >= depth[second], [first, second], [second, first])
-    gap = depth[first] - depth[second]
-    for power, up in enumerate(ladder):
-        first = np.where(gap >> power & 1, up[first], first)
-    for up in reversed(ladder):
-        apart = up[first] != up[second]
-        first, second = np.where(apart, up[first], first), np.where(apart, up[second], second)
-    return np.where(first == second, first, ladder[0][first])
+def _stay_near(
+    ways: _Ways,
+    one: np.ndarray,
+    two: np.ndarray,
+    corridors: Edges,
+    path: np.ndarray,
+    *,
+    radius: float,
+) -> np.ndarray:
+    """(q,) bool: whether the way between the middles of pieces `one`, `two` (q,) stays within 2 radii of `path` (q,).
+
+    Measured every 2 radii first; the distance changes by no more than the length, so that what lies between two
+    points is measured, down to every half radius, only where it may be too far.
+    """
+    way, corners = _corners(ways, one, two)
+    answer = np.ones(len(one), bool)
+    # All ways one after another on a line, 1 apart.
+    step = np.sqrt((np.diff(corners, axis=0) ** 2).sum(1))
+    step[np.diff(way) > 0] = 1
+    at = np.concatenate([[0], np.cumsum(step)])
+    bounds = np.searchsorted(way, np.arange(len(one) + 1))
+    begin, end = at[bounds[:-1]], at[bounds[1:] - 1]
+
+    def measured(owner: np.ndarray, place: np.ndarray) -> np.ndarray:
+        points = [np.interp(place, at, corners[:, axis]) for axis in range(3)]
+        return corridors.nearest(np.column_stack([*points, path[owner] * 4 * radius]))[0]
+
+    count = np.maximum(np.ceil((end - begin) / (2 * radius)), 1).astype(np.int64)
+    index, number = spread(count + 1)
+    place = begin[index] + (end - begin)[index] * (number / count[index])
+    apart = measured(index, place)
+    first, last = np.flatnonzero(number < count[index]), np.flatnonzero(number > 0)
+    owner, place, apart = index[first], place[[first, last]], apart[[first, last]]
+    while len(owner):
+        answer[owner[(apart > 2 * radius).any(0)]] = False
+        length = place[1] - place[0]
+        unsure = answer[owner] & (apart.sum(0) + length > 4 * radius) & (length > radius / 2)
+        owner, place, apart = owner[unsure], place[:, unsure], apart[:, unsure]
+        middle = place.mean(0)
+        there = measured(owner, middle)
+        owner = np.tile(owner, 2)
+        place, apart = (
+            np.concatenate([[ends[0], half], [half, ends[1]]], axis=1)
+            for ends, half in ((place, middle), (apart, there))
+        )
+    return answer
 
 
-def _way(
-    tree: Tree, edges: Edges, near: _Nearby, one: int, two: int, *, step: float, limit: float
-) -> np.ndarray | None:
-    """(k, 3) points at most `step` apart on the way between the middles of two pieces; None if longer than `limit`."""
-    first, second = edges.child[near.edge[[one, two]]].tolist()
-    # Climb from the first to the root or as far as the way may be long, then from the second until they meet.
-    up, down, climbed = [first], [second], 0.0
-    while tree.parent[up[-1]] >= 0 and climbed <= limit:
-        above = int(tree.parent[up[-1]])
-        climbed += float(np.linalg.norm(tree.xyz[above] - tree.xyz[up[-1]])) if len(up) > 1 else 0.0
-        up.append(above)
-    place = {row: number for number, row in enumerate(up)}
-    while down[-1] not in place:
-        if tree.parent[down[-1]] < 0:
-            return None
-        down.append(int(tree.parent[down[-1]]))
-    meeting = down.pop()
-    # The pieces lie above their children: these are on the way only where the other end is below them.
-    rows = up[: place[meeting] + 1] + down[::-1]
-    rows = [row for row in rows if row not in (first, second) or (row == meeting and first != second)]
-    middles = (
-        edges.start[near.edge[[one, two]]]
-        + near.along[[one, two]].mean(1)[:, None] * edges.vector[near.edge[[one, two]]]
-    )
-    corners = np.concatenate([middles[:1], tree.xyz[rows], middles[1:]])
-    lengths = np.sqrt((np.diff(corners, axis=0) ** 2).sum(1))
-    stretch, number = spread(np.maximum(np.ceil(lengths / step), 1).astype(np.int64))
-    share = number / np.bincount(stretch)[stretch]
-    points = corners[stretch] + share[:, None] * np.diff(corners, axis=0)[stretch]
-    return np.concatenate([points, corners[-1:]])
+def _corners(ways: _Ways, one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners (k, 3) of the ways between the middles of pieces `one` and `two` (q,), and whose each is (k,)."""
+    edges, near, depth = ways.edges, ways.near, ways.depth
+    first, second = edges.child[near.edge[one]], edges.child[near.edge[two]]
+    meeting = lowest_common_ancestor(ways.ladder, depth, first, second)
+    # From the first child's parent up to the meeting, then down to the second's. A piece lies above its child: the
+    # child itself is on the way only where the other end is below it. Two pieces of one edge have nothing between.
+    up = np.maximum(depth[first] - depth[meeting], 1)
+    down = np.maximum(depth[second] - depth[meeting] - 1, 0)
+    up[first == second] = 0
+    index, number = spread(up + down + 2)
+    number -= 1
+    rises, falls = (number >= 0) & (number < up[index]), (number >= up[index]) & (number < (up + down)[index])
+    corners = np.empty((len(index), 3))
+    for rows, child, steps in (
+        (rises, first, number + (first != meeting)[index]),
+        (falls, second, (up + down)[index] - number),
+    ):
+        corners[rows] = ways.tree.xyz[climb(ways.ladder, child[index[rows]], steps[rows])]
+    corners[number < 0] = edges.at(near.edge[one], near.along[one].mean(1))
+    corners[number == (up + down)[index]] = edges.at(near.edge[two], near.along[two].mean(1))
+    return index, corners
