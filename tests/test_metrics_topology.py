@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from conftest import line, tree_of
 from pipeline import swc
@@ -104,23 +103,3 @@ def test_empty_trees():
     backwards = paths(Y, swc.EMPTY)
     assert backwards["path_excess"] == 1
     assert np.isnan(backwards["path_missing"])
-
-
-def test_lowest_common_ancestors_by_climbing():
-    rng = np.random.default_rng(0)
-    parent = np.array([-1] + [rng.integers(max(0, i - 3), i) for i in range(1, 200)])
-    first, second = rng.integers(0, 200, (2, 300))
-
-    def climb(a, b):
-        above = {a}
-        while parent[a] >= 0:
-            a = parent[a]
-            above.add(a)
-        while b not in above:
-            b = parent[b]
-        return b
-
-    expected = [climb(a, b) for a, b in zip(first.tolist(), second.tolist())]
-    depth = rooted.sums_to_root(parent, (parent >= 0).astype(int))
-    found = rooted.lowest_common_ancestor(rooted.doublings(parent), depth, first, second)
-    assert_array_equal(found, expected)

@@ -65,6 +65,7 @@ class Nodes:
         xy, z = np.hypot(step[:, 0], step[:, 1]), np.abs(step[:, 2])
         whole = np.hypot(xy, z) if use_z_path else xy
         self._depth = np.stack([sums_to_root(self.path_parent, one) for one in (whole, xy, z)], axis=1)
+        self._headings_up: dict[tuple[int, Limits], np.ndarray] = {}
         self._collect()
 
     def _collect(self) -> None:
@@ -124,7 +125,9 @@ class Nodes:
 
     def heading_up(self, node: int, *, limits: Limits) -> np.ndarray:
         """(3,) the point where the way from a node to the root leaves the node's surroundings, else the root."""
-        return self._leaving(node, self._way_up(self.row[node]), limits)
+        if (node, limits) not in self._headings_up:  # asked for with every candidate
+            self._headings_up[node, limits] = self._leaving(node, self._way_up(self.row[node]), limits)
+        return self._headings_up[node, limits]
 
     def heading_down(self, node: int, descendant: int, *, limits: Limits) -> np.ndarray:
         """(3,) the point where the way from a node to a descendant leaves the node's surroundings, else its end."""
