@@ -1,7 +1,7 @@
 """How long the default scores of a pair take: python benchmarks/metrics_speed.py [--pairs 1000] [--large 1000000]
 
-Prints a Markdown table. Each row runs in a process of its own, so that its peak memory is its own. The reference is what
-the least score of all would take: both files through numpy.loadtxt, and the nearest node of the other tree to each node.
+Prints a Markdown table. Each row runs in a process of its own, so that its peak memory is its own. The reference is
+what the least score of all would take: both files through numpy.loadtxt, and each node's nearest node of the other.
 """
 
 import argparse
