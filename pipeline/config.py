@@ -169,7 +169,7 @@ class Evaluate(Settings):
         10.0, gt=0, description="Distance (um) between the spheres of the Sholl profiles."
     )
     topology: bool = Field(
-        True, description="Path topology, DIADEM and persistence too; slow for trees of a million nodes."
+        True, description="Path topology, DIADEM and persistence too: about a third of the time."
     )
     nblast: bool = Field(False, description="NBLAST too: similarity of type, by navis (seconds).")
 

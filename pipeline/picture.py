@@ -1,6 +1,7 @@
 """The picture that shows in a second whether a trace is right: three projections, two trees, errors thick."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from scipy.spatial import cKDTree
 
 from pipeline.swc import Tree
@@ -17,6 +19,7 @@ from pipeline.volume import slabs
 PREDICTION, REFERENCE, INK = "#3d9bff", "#ffe14d", "#ffffff"
 # A projection is pooled to about this many pixels: more than a picture shows.
 PIXELS = 1500
+MARGIN = 0.06  # of the longer side of the trees, around them
 # Inches: the longest the projections may get, the strips above and below them, the space between them.
 WIDTH, HEIGHT, TITLE, LEGEND, GAP = 9.0, 11.0, 0.45, 0.55, 0.08
 
@@ -130,13 +133,21 @@ def contest(
 ) -> Figure:
     """A row of panels seen along z: the gold standard alone, then each tree with it, captioned by its key.
 
-    projection: (y, x) grey values under the trees, None for black. Trees in um; colours as in `overview`.
+    projection: (y, x) grey values under the trees, None for black. Trees in um; colours as in `overview`. Shown is
+    the part of the projection where any of the trees is.
     """
     voxel_um = np.asarray(voxel_size)[[2, 1]]
-    if projection is None:
-        corner = gold.xyz[:, :2].max(0)
-        projection = np.zeros(np.ceil((corner * 1.05 / voxel_um)[::-1]).astype(int) + 1)
-    size_um = np.array(projection.shape[::-1]) * voxel_um
+    xy = np.concatenate([tree.xyz[:, :2] for tree in (gold, *trees.values())])
+    margin = MARGIN * np.ptp(xy, axis=0).max()
+    first, last = (
+        np.rint(corner / voxel_um).astype(int) for corner in (xy.min(0) - margin, xy.max(0) + margin)
+    )
+    if projection is not None:
+        first, last = (np.clip(corner, 0, projection.shape[::-1]) for corner in (first, last))
+        projection = projection[first[1] : last[1], first[0] : last[0]]
+    if projection is None or not projection.size:
+        projection = np.zeros(np.maximum(last - first, 1)[::-1])
+    size_um, corner_um = np.array(projection.shape[::-1]) * voxel_um, first * voxel_um
     captions = ["gold standard", *trees]
     edge = WIDTH * 1.5 / len(captions)
     height = min(edge * size_um[1] / size_um[0], HEIGHT)
@@ -149,13 +160,17 @@ def contest(
         _show(panel, grey, size_um, voxel_um)
         panel.set_aspect("equal")
         for segments, style in layers:
-            panel.add_collection(LineCollection(list(segments[:, :, :2]), **style))
+            panel.add_collection(LineCollection(list(segments[:, :, :2] - corner_um), **style))
         panel.set_title(captions[place], color=INK, fontsize=10)
     bar = scale_bar_um(size_um[0])
-    first, low = figure.axes[0], 0.95 * size_um[1]
+    panel, low = figure.axes[0], 0.95 * size_um[1]
     left = 0.04 * size_um[0]
-    first.plot([left, left + bar], [low, low], color=INK, linewidth=3, solid_capstyle="butt")
-    first.text(left, low * 0.98, f"{bar:g} µm", color=INK, fontsize=9, va="bottom")
+    edged: dict[str, Any] = {
+        "color": INK,
+        "path_effects": [withStroke(linewidth=4, foreground="black")],
+    }  # a soma may lie under it
+    panel.plot([left, left + bar], [low, low], linewidth=3, solid_capstyle="butt", **edged)
+    panel.text(left, low * 0.98, f"{bar:g} µm", fontsize=9, va="bottom", **edged)
     return figure
 
 

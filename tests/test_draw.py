@@ -159,3 +159,21 @@ def test_volumes_of_any_proportion_can_be_drawn(tmp_path, shape):
 )  # fmt: skip
 def test_the_title_says_name_and_score(score, title):
     assert draw.caption("OP_7", score) == title
+
+
+def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
+    projection = np.zeros((100, 300), np.uint8)
+    projection[40, 250] = 255  # at x 125, y 20 um
+    gold = line((110, 15, 0), (125, 20, 0), (130, 35, 0))
+    figure = picture.contest(gold, {"other": gold}, projection=projection, voxel_size=SIZE, tolerance_um=1)
+    assert len(figure.axes) == 2
+    for panel in figure.axes:
+        [image], vertices = panel.images, np.concatenate(panel.collections[0].get_segments())
+        grey, (left, right, bottom, top) = np.asarray(image.get_array()), image.get_extent()
+        assert right - left < 30  # of 150 um
+        row, column = np.unravel_index(grey.argmax(), grey.shape)
+        size = (right - left) / grey.shape[1], (bottom - top) / grey.shape[0]
+        bright = left + (column + 0.5) * size[0], top + (row + 0.5) * size[1]
+        assert np.linalg.norm(vertices - bright, axis=1).min() < 0.01
+        assert vertices.min() >= 0
+        assert (vertices.max(0) <= (right, bottom)).all()

@@ -49,9 +49,8 @@ def compare(
 ) -> Scores:
     """Every score of a prediction (1) against a reference (2), both in um; undefined ones NaN with a reason.
 
-    topology: path topology, DIADEM and persistence too; they walk along paths one by one, which is slow for trees
-    of a million nodes. nblast: NBLAST too, where navis is installed. plane_um: distance of the image's planes, the
-    least that DIADEM allows along z.
+    topology: path topology, DIADEM and persistence too, about a third of the time. nblast: NBLAST too, where navis is
+    installed. plane_um: distance of the image's planes, the least that DIADEM allows along z.
     """
     scores = _along_cable(
         prediction,
