@@ -18,6 +18,7 @@ from pipeline.swc import Tree
 
 BATCH = 50_000  # points in memory at once, times candidates / 6; more are shared out to threads
 FIRST_CANDIDATES = 6
+CROWD_SAMPLES = 200
 PIECE = 0.75  # times the mean edge length: the longest piece of an edge in the KD-tree
 FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
 
@@ -68,6 +69,15 @@ class Edges:
         # Several pieces of an edge make one pair.
         pair = np.unique(found["i"].astype(np.int64) * len(self.child) + self._edge_of_piece[found["j"]])
         return pair // len(self.child), pair % len(self.child)
+
+    def crowd(self, centres: np.ndarray, radius: float) -> float:
+        """About how many pairs `within` looks at for each centre (n, 3): the mean over some of them, at least 1."""
+        if not len(centres):
+            return 1.0
+        index = self._pieces()
+        some = centres[:: max(1, len(centres) // CROWD_SAMPLES)]
+        counts = index.query_ball_point(some, radius + self._longest_piece / 2, return_length=True)
+        return max(float(counts.mean()), 1.0)
 
     def distance_to(self, points: np.ndarray, edge: np.ndarray) -> np.ndarray:
         """Distance of points (..., 3) to one given edge (...) each."""

@@ -9,7 +9,7 @@ from pipeline.metrics.distance import Profile, choose, divide, in_parts, stretch
 from pipeline.metrics.scores import Scores, precision_recall, undefined
 
 TOLERANCES_UM = (1.0, 2.0, 3.0, 5.0)  # the points of a curve, beside the tolerance that is asked for
-PART = 20_000  # intervals cut at a time: bounds the memory
+PAIRS = 200_000  # of an interval and an edge near it, at a time in each thread: bounds the memory
 HAUSDORFF_ERROR = 1e-4  # relative
 HAIR = 1e-9
 CELLS = 1024
@@ -32,15 +32,17 @@ def lengths_within(profile: Profile, tolerance: float) -> np.ndarray:
     inside = upper_bound(choose(profile, rows)) <= tolerance  # the dearer bound where it may help
     share[rows[inside]] = 1
     rows = rows[~inside]
-    parts = in_parts(lambda part: _share_within(choose(profile, part), tolerance), rows, size=PART)
-    share[rows] = np.concatenate(parts)
+    if len(rows):
+        centres = profile.own.at(profile.edge[rows], profile.first[rows])
+        reach = tolerance + profile.length[rows].max() / 2
+        size = int(PAIRS // profile.other.crowd(centres, reach)) + 1
+        parts = in_parts(lambda part: _share_within(choose(profile, part), tolerance), rows, size=size)
+        share[rows] = np.concatenate(parts)
     return share * profile.length
 
 
 def _share_within(profile: Profile, tolerance: float) -> np.ndarray:
     """(m,) the share of each interval that lies within the tolerance of any edge of the other tree."""
-    if not len(profile):
-        return np.zeros(0)
     begin = profile.own.at(profile.edge, profile.first)
     vector = profile.own.at(profile.edge, profile.last) - begin
     reach = tolerance + profile.length.max() / 2

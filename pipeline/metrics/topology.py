@@ -18,6 +18,7 @@ from pipeline.metrics.rooted import next_above
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 
+PIECES = 1_000_000  # of edges in the balls round the ends of paths, at a time: bounds the memory
 PRESENT = 0.9  # share of a path's length
 SHORTEST, LONGEST = 0.8, 1.25  # a way's length over the path's
 
@@ -83,9 +84,11 @@ def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radiu
     present = covered >= PRESENT * length - 1e-9 * length
     broken = present.copy()
     corridors = edges.lifted(label * 4 * radius)
-    broken[present] = ~_connected(
-        paths, np.flatnonzero(present), length, corridors, other, profile.other, radius
-    )
+    through = ways.Ways(other, profile.other)
+    chosen = np.flatnonzero(present)
+    size = int(PIECES // profile.other.crowd(paths.tree.xyz[paths.ends[chosen, 0]], radius)) + 1
+    for part in np.split(chosen, range(size, len(chosen), size)):
+        broken[part] = ~_connected(paths, part, length, corridors, through, radius=radius)
     return {
         "length": float(length.sum()),
         "missing": float(length[~present].sum()),
@@ -136,33 +139,33 @@ def _connected(
     chosen: np.ndarray,
     length: np.ndarray,
     corridors: Edges,
-    other: Tree,
-    edges: Edges,
+    through: ways.Ways,
+    *,
     radius: float,
 ) -> np.ndarray:
     """(len(chosen),) bool: whether each chosen path has its way in the other tree.
 
     corridors: the edges of the paths, lifted to the height of the path's number times 4 radii, so that no other path
-    is within twice the radius.
+    is within twice the radius. through: the ways in the other tree.
     """
     answer = np.zeros(len(chosen), bool)
     if not len(chosen):
         return answer
     centres = paths.tree.xyz[paths.ends[chosen]].reshape(-1, 3)  # ball 2i and 2i + 1: ends of chosen path i
-    groups = ways.groups_inside(ways.Ways(other, edges), centres, radius)
+    groups = ways.groups_inside(through, centres, radius)
     path, one, two = ways.pairs(groups, len(centres))
     # The lengths of the ways between two groups fill the range between the extremes. The shortest way stands for all:
     # it leaves the balls no more than it must.
     begin, end = ways.shortest(groups, one, two)
     wanted = length[chosen[path]]
-    fits = groups.ways.length(begin, end) <= LONGEST * wanted
+    fits = through.length(begin, end) <= LONGEST * wanted
     fits[fits] = ways.longest(groups, one[fits], two[fits]) >= SHORTEST * wanted[fits]
     todo = np.flatnonzero(fits)
     # The first way of each path, then the second of those that the first does not do for, ...
     while len(todo):
         tried, first = np.unique(path[todo], return_index=True)
         now = todo[first]
-        corners, way = groups.ways.corners(ways.choose(begin, now), ways.choose(end, now))
+        corners, way = through.corners(ways.choose(begin, now), ways.choose(end, now))
         answer[tried] = _stay_near(corners, way, corridors, chosen[tried], radius=radius)
         todo = np.delete(todo, first)
         todo = todo[~answer[path[todo]]]
