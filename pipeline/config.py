@@ -160,7 +160,7 @@ class Evaluate(Settings):
         1.5, gt=0, description="Cable this near (um) to the other tree's counts as found."
     )
     node_radius_um: float = Field(
-        3.0, gt=0, description="Branch points and tips this near (um) to each other may be pairs."
+        3.0, ge=0.01, description="Branch points and tips this near (um) to each other may be pairs."
     )
     esa_threshold: float = Field(
         2.0, gt=0, description="DSA and PDS count samples at this distance or farther (unit of esa_unit)."

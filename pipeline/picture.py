@@ -138,39 +138,32 @@ def contest(
     """
     voxel_um = np.asarray(voxel_size)[[2, 1]]
     xy = np.concatenate([tree.xyz[:, :2] for tree in (gold, *trees.values())])
-    margin = MARGIN * np.ptp(xy, axis=0).max()
-    first, last = (
-        np.rint(corner / voxel_um).astype(int) for corner in (xy.min(0) - margin, xy.max(0) + margin)
-    )
-    if projection is not None:
-        first, last = (np.clip(corner, 0, projection.shape[::-1]) for corner in (first, last))
-        projection = projection[first[1] : last[1], first[0] : last[0]]
-    if projection is None or not projection.size:
-        projection = np.zeros(np.maximum(last - first, 1)[::-1])
-    size_um, corner_um = np.array(projection.shape[::-1]) * voxel_um, first * voxel_um
+    margin = max(MARGIN * np.ptp(xy, axis=0).max(), 4 * voxel_um.max())
+    low, high = xy.min(0) - margin, xy.max(0) + margin
+    size_um = high - low
     captions = ["gold standard", *trees]
     edge = WIDTH * 1.5 / len(captions)
     height = min(edge * size_um[1] / size_um[0], HEIGHT)
     figure = Figure(figsize=(edge * len(captions), height + TITLE), facecolor="black")
     FigureCanvasAgg(figure)
     plain = [(pieces(gold), {"color": REFERENCE, "linewidth": 1.0})]
-    grey = tone(pool(projection))
     for place, layers in enumerate([plain, *(_layers(tree, gold, tolerance_um) for tree in trees.values())]):
         panel = _panel(figure, place * edge, 0, edge - GAP, height)
-        _show(panel, grey, size_um, voxel_um)
+        if projection is not None:
+            _show_part(panel, projection, voxel_um, low, high)
+        panel.set_xlim(low[0], high[0])
+        panel.set_ylim(high[1], low[1])
         panel.set_aspect("equal")
         for segments, style in layers:
-            panel.add_collection(LineCollection(list(segments[:, :, :2] - corner_um), **style))
+            panel.add_collection(LineCollection(list(segments[:, :, :2]), **style))
         panel.set_title(captions[place], color=INK, fontsize=10)
     bar = scale_bar_um(size_um[0])
-    panel, low = figure.axes[0], 0.95 * size_um[1]
-    left = 0.04 * size_um[0]
-    edged: dict[str, Any] = {
-        "color": INK,
-        "path_effects": [withStroke(linewidth=4, foreground="black")],
-    }  # a soma may lie under it
-    panel.plot([left, left + bar], [low, low], linewidth=3, solid_capstyle="butt", **edged)
-    panel.text(left, low * 0.98, f"{bar:g} µm", fontsize=9, va="bottom", **edged)
+    panel = figure.axes[0]
+    left, bottom = low + (0.04, 0.95) * size_um
+    outline = withStroke(linewidth=4, foreground="black")  # a soma may lie under it
+    edged: dict[str, Any] = {"color": INK, "path_effects": [outline]}
+    panel.plot([left, left + bar], [bottom, bottom], linewidth=3, solid_capstyle="butt", **edged)
+    panel.text(left, bottom - 0.02 * size_um[1], f"{bar:g} µm", fontsize=9, va="bottom", **edged)
     return figure
 
 
@@ -208,11 +201,27 @@ def _panel(figure: Figure, left: float, bottom: float, width: float, height: flo
 
 def _show(panel: Axes, grey: np.ndarray, size_um: np.ndarray, voxel_um: np.ndarray) -> None:
     """The centre of voxel 0 lies at 0 um, so the picture begins half a voxel before it."""
-    (left, top), (right, bottom) = -voxel_um / 2, size_um - voxel_um / 2
-    # White is kept for marks: the brightest neurite stays a light grey.
-    panel.imshow(grey, cmap="gray", vmin=0, vmax=1.25, extent=(left, right, bottom, top), aspect="auto")
+    (left, top), (right, bottom) = corners = -voxel_um / 2, size_um - voxel_um / 2
+    _show_grey(panel, grey, *corners)
     panel.set_xlim(left, right)
     panel.set_ylim(bottom, top)
+
+
+def _show_grey(panel: Axes, grey: np.ndarray, first_um: np.ndarray, last_um: np.ndarray) -> None:
+    """Grey values in [0, 1] between two corners (right, down). White is kept for marks: the brightest is light grey."""
+    extent = (first_um[0], last_um[0], last_um[1], first_um[1])
+    panel.imshow(grey, cmap="gray", vmin=0, vmax=1.25, extent=extent, aspect="auto")
+
+
+def _show_part(
+    panel: Axes, projection: np.ndarray, voxel_um: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> None:
+    """What a (y, x) projection has between two corners in um (x, y); nothing where they lie beside it."""
+    size = projection.shape[::-1]
+    first, last = (np.clip(np.rint(corner / voxel_um).astype(int), 0, size) for corner in (low, high))
+    part = projection[first[1] : last[1], first[0] : last[0]]
+    if part.size:
+        _show_grey(panel, tone(pool(part)), (first - 0.5) * voxel_um, (last - 0.5) * voxel_um)
 
 
 def _legend(figure: Figure, scale: float, width_um: float, layers) -> None:

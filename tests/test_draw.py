@@ -175,5 +175,17 @@ def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
         size = (right - left) / grey.shape[1], (bottom - top) / grey.shape[0]
         bright = left + (column + 0.5) * size[0], top + (row + 0.5) * size[1]
         assert np.linalg.norm(vertices - bright, axis=1).min() < 0.01
-        assert vertices.min() >= 0
-        assert (vertices.max(0) <= (right, bottom)).all()
+
+
+@pytest.mark.parametrize("shift", [-500, 30, 500])
+def test_a_contest_shows_trees_beside_the_projection_too(shift):
+    tree = line((10 + shift, 15, 0), (10 + shift, 15, 9), (30 + shift, 15, 9))
+    figure = picture.contest(
+        tree, {"one": tree}, projection=np.zeros((50, 100)), voxel_size=SIZE, tolerance_um=1
+    )
+    for panel in figure.axes:
+        vertices = np.concatenate(panel.collections[0].get_segments())
+        (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+        assert left < vertices[:, 0].min()
+        assert vertices[:, 0].max() < right
+        assert top < 15 < bottom

@@ -117,6 +117,17 @@ def test_unknown_radii_are_left_out_and_counted():
     assert found["radius_left_out"] >= 200  # 0.5 um apart
 
 
+def test_radii_of_trees_that_lie_just_the_tolerance_apart_are_compared_whatever_the_rounding():
+    rng = np.random.default_rng(0)
+    for offset in rng.uniform(0, 50, (30, 3)):
+        tree = line([0, 3, 0], [55, 3, 0], pieces=11)
+        one = replace(tree, xyz=tree.xyz * 0.1 + offset)
+        other = replace(one, xyz=one.xyz - [0, 0.3, 0], radius=one.radius * 2)
+        found = compare(Measured(other), Measured(one), tolerance_um=0.3)
+        assert found["recall"] == 1
+        assert found["radius_bias"] == pytest.approx(1)
+
+
 def test_nblast_of_a_tree_with_itself_is_1():
     pytest.importorskip("navis")
     from pipeline.metrics import nblast

@@ -43,7 +43,7 @@ def test_lengths_and_corners_of_ways_are_those_of_a_graph_search(seed):
     one, two = ((rng.integers(0, len(edges.child), 200), rng.choice([0, 0.3, 1], 200)) for _ in range(2))
     root = rooted.root_of(tree.parent)[edges.child]
     same = root[one[0]] == root[two[0]]
-    one, two = ways.choose(one, same), ways.choose(two, same)
+    one, two = ways.choose_points(one, same), ways.choose_points(two, same)
     graph = nx.Graph()
     for edge, child in enumerate(edges.child.tolist()):
         places = [("node", child), (edge, 0.0), (edge, 0.3), (edge, 1.0), ("node", int(tree.parent[child]))]
@@ -65,7 +65,7 @@ def test_extremes_of_the_ways_between_groups_are_those_of_all_their_points(seed)
     tree = random_forest(rng, nodes=60)
     through = ways.Ways(tree, Edges(tree))
     groups = ways.groups_inside(through, rng.uniform(0, 4, (8, 3)), 1.3)
-    path, one, two = ways.pairs(groups, 8)
+    path, one, two = ways.pairs(groups, np.arange(8).reshape(4, 2))
     assert len(path)
     least = through.length(*ways.shortest(groups, one, two))
     most = ways.longest(groups, one, two)

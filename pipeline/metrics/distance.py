@@ -18,7 +18,8 @@ from pipeline.swc import Tree
 
 BATCH = 50_000  # points in memory at once, times candidates / 6; more are shared out to threads
 FIRST_CANDIDATES = 6
-CROWD_SAMPLES = 200
+CROWD_SAMPLES = 200  # places at which a crowd is measured
+HAIR = 1e-9  # of a limit
 PIECE = 0.75  # times the mean edge length: the longest piece of an edge in the KD-tree
 FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
 
@@ -71,11 +72,11 @@ class Edges:
         return pair // len(self.child), pair % len(self.child)
 
     def crowd(self, centres: np.ndarray, radius: float) -> float:
-        """About how many pairs `within` looks at for each centre (n, 3): the mean over some of them, at least 1."""
+        """About how many pairs `within` finds for each of the centres (n, 3): the mean over some, at least 1."""
         if not len(centres):
             return 1.0
         index = self._pieces()
-        some = centres[:: max(1, len(centres) // CROWD_SAMPLES)]
+        some = centres[np.random.default_rng(0).integers(len(centres), size=CROWD_SAMPLES)]
         counts = index.query_ball_point(some, radius + self._longest_piece / 2, return_length=True)
         return max(float(counts.mean()), 1.0)
 
@@ -143,20 +144,23 @@ def in_parts(function: Callable[[np.ndarray], Any], rows: np.ndarray, *, size: i
         return list(pool.map(function, parts))
 
 
+def inclusive(limit: float) -> float:
+    """A limit a hair larger, lest rounding decide of trees that lie just so far apart, as those on a grid may."""
+    return limit * (1 + HAIR)
+
+
 def stretch_near(offset: np.ndarray, vector: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """(q,) (q,) from where to where, in t, offset + t * vector (q, 3) lies within `radius` of 0: first > last: nowhere.
 
     A vector of no length stands for a line that is inside (about -1e100 to 1e100) or outside as a whole.
     """
-    a = np.maximum(np.einsum("ij,ij->i", vector, vector), 1e-200)
-    half_b = np.einsum("ij,ij->i", offset, vector) / a
-    c = (np.einsum("ij,ij->i", offset, offset) - radius * radius) / a
-    root = half_b * half_b - c
-    # The root of larger magnitude, and the other from their product: no digits are lost for a short vector.
-    larger = -half_b - np.copysign(np.sqrt(np.maximum(root, 0)), half_b)
-    other = np.divide(c, larger, out=np.zeros_like(c), where=larger != 0)
-    first, last = np.minimum(larger, other), np.maximum(larger, other)
-    return np.where(root < 0, 1.0, first), np.where(root < 0, 0.0, last)
+    squared = np.maximum(np.einsum("ij,ij->i", vector, vector), 1e-200)
+    # Both ways from the foot of the perpendicular: no digits are lost on a long vector.
+    foot = -np.einsum("ij,ij->i", offset, vector) / squared
+    apart = offset + foot[:, None] * vector
+    room = radius * radius - np.einsum("ij,ij->i", apart, apart)
+    reach = np.sqrt(np.maximum(room, 0) / squared)
+    return np.where(room < 0, 1.0, foot - reach), np.where(room < 0, 0.0, foot + reach)
 
 
 def spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

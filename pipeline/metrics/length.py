@@ -5,13 +5,12 @@ By length, not by nodes: how densely a tree is noded, doubled nodes and zero-len
 
 import numpy as np
 
-from pipeline.metrics.distance import Profile, choose, divide, in_parts, stretch_near
+from pipeline.metrics.distance import Profile, choose, divide, in_parts, inclusive, stretch_near
 from pipeline.metrics.scores import Scores, precision_recall, undefined
 
 TOLERANCES_UM = (1.0, 2.0, 3.0, 5.0)  # the points of a curve, beside the tolerance that is asked for
 PAIRS = 200_000  # of an interval and an edge near it, at a time in each thread: bounds the memory
 HAUSDORFF_ERROR = 1e-4  # relative
-HAIR = 1e-9
 CELLS = 1024
 NARROWEST = 1e-6  # times the range of distances: a narrower interval is at one distance
 
@@ -19,13 +18,13 @@ NARROWEST = 1e-6  # times the range of distances: a narrower interval is at one 
 def lengths_within(profile: Profile, tolerance: float) -> np.ndarray:
     """(m,) float64 the length of each interval that lies at distance <= tolerance T: exact, but for rounding.
 
-    T is taken a hair larger, lest rounding decide of trees that lie T apart, as those on a grid of voxels may.
+    T is `inclusive`.
     Two bounds settle most intervals of length l between points at distances d1, d2: the distance changes by at most
     l over it, so all of it is at (d1 + d2 - l) / 2 or farther; and the distance to one edge is convex, so all of
     it is as near as the farther of its ends to any edge of the other tree. In what remains, the points within T of
     one edge of the other tree are a stretch, for the same reason, and those within T of the tree are their union.
     """
-    tolerance *= 1 + HAIR
+    tolerance = inclusive(tolerance)
     lowest = (profile.distance_first + profile.distance_last - profile.length) / 2
     share = (_lipschitz_bound(profile) <= tolerance).astype(float)
     rows = np.flatnonzero((share == 0) & (lowest <= tolerance))
@@ -190,12 +189,18 @@ def percentile(first: np.ndarray, last: np.ndarray, weight: np.ndarray, share: f
     inside = np.flatnonzero(cell == chosen)
     inside = inside[np.argsort(at[inside], kind="stable")]
     place = np.concatenate([edges[[chosen]], at[inside], edges[[chosen + 1]]])
-    slopes = slope[chosen] + np.concatenate([[0], np.cumsum(bend[inside])])
-    jumps = np.cumsum(np.concatenate([[0], jump[inside], [0]]))
-    before = below[chosen] + np.concatenate([[0], np.cumsum(slopes * np.diff(place)) + jumps[:-1]])
-    after = np.concatenate([before[:1], before[1:] + np.diff(jumps)])
-    both = np.maximum.accumulate(np.stack([before, after], axis=1).ravel())
-    return float(np.interp(wanted, both, np.repeat(place, 2)))
+    return _inverse(wanted - below[chosen], place, slope[chosen], bend[inside], jump[inside])
+
+
+def _inverse(wanted: float, place: np.ndarray, slope: float, bend: np.ndarray, jump: np.ndarray) -> float:
+    """Where a line that begins at 0 at place[0], with `slope`, and bends and jumps at place[1:-1], reaches `wanted`."""
+    slopes = slope + np.concatenate([[0], np.cumsum(bend)])
+    jumps = np.cumsum(np.concatenate([[0], jump]))
+    climbed = np.cumsum(slopes * np.diff(place))
+    before = np.concatenate([[0], climbed + jumps])
+    after = np.concatenate([[0], climbed + np.append(jumps[1:], jumps[-1])])
+    values = np.maximum.accumulate(np.stack([before, after], axis=1).ravel())
+    return float(np.interp(wanted, values, np.repeat(place, 2)))
 
 
 def farthest(profile: Profile) -> float:

@@ -8,6 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pipeline.metrics.distance import inclusive
 from pipeline.metrics.scores import Scores, precision_recall, undefined
 from pipeline.swc import Tree, edge_lengths
 
@@ -60,8 +61,9 @@ def match(prediction: np.ndarray, reference: np.ndarray, *, radius: float) -> Ma
     none = np.zeros(0, np.int64)
     if not len(prediction) or not len(reference):
         return Matching(none, none, np.zeros(0))
-    # A hair more than the radius, so that the KD-tree's rounding loses no pair at exactly the radius.
-    near = cKDTree(prediction).query_ball_point(reference, radius * (1 + 1e-9), return_sorted=True)
+    radius = inclusive(radius)
+    # A hair more again, so that the KD-tree's rounding loses no pair.
+    near = cKDTree(prediction).query_ball_point(reference, inclusive(radius), return_sorted=True)
     r = np.repeat(np.arange(len(reference)), [len(one) for one in near])
     p = np.concatenate([np.asarray(one, np.int64) for one in near])
     distance = np.sqrt(((prediction[p] - reference[r]) ** 2).sum(1))

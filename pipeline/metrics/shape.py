@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.metrics.distance import Edges, Profile, choose, divide
+from pipeline.metrics.distance import Edges, Profile, choose, divide, inclusive
 from pipeline.metrics.rooted import child_counts, next_above, path_distance
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
@@ -122,6 +122,7 @@ def radius_error(found: Profile, reference: Tree, prediction: Tree, *, tolerance
     radius_left_out: samples with a radius <= 0 on either side. found: the profile of the reference; it is sampled
     every 0.5 um or closer where it comes near the prediction, each sample for half of the intervals that it ends.
     """
+    tolerance = inclusive(tolerance)
     length = found.length
     near = np.minimum(found.distance_first, found.distance_last) - length / 2 <= tolerance
     close = np.flatnonzero(near & (length > 0))

@@ -18,7 +18,7 @@ from pipeline.metrics.rooted import next_above
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 
-PIECES = 1_000_000  # of edges in the balls round the ends of paths, at a time: bounds the memory
+PIECES = 200_000  # of edges in the balls round the ends of paths, at a time: bounds the memory
 PRESENT = 0.9  # share of a path's length
 SHORTEST, LONGEST = 0.8, 1.25  # a way's length over the path's
 
@@ -86,7 +86,8 @@ def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radiu
     corridors = edges.lifted(label * 4 * radius)
     through = ways.Ways(other, profile.other)
     chosen = np.flatnonzero(present)
-    size = int(PIECES // profile.other.crowd(paths.tree.xyz[paths.ends[chosen, 0]], radius)) + 1
+    ends = paths.tree.xyz[paths.ends[chosen]].reshape(-1, 3)
+    size = int(PIECES // profile.other.crowd(ends, radius)) + 1
     for part in np.split(chosen, range(size, len(chosen), size)):
         broken[part] = ~_connected(paths, part, length, corridors, through, radius=radius)
     return {
@@ -122,8 +123,8 @@ def topology(reference: dict[str, float], prediction: dict[str, float]) -> Score
         (prediction, "prediction", SHARES[3:], COUNTS[3:]),
     ):
         if found["length"]:
-            missing, broken = found["missing"] / found["length"], found["broken"] / found["length"]
-            scores |= dict(zip(shares, (missing, broken, missing + broken)))
+            faulty = np.array([found["missing"], found["broken"], found["missing"] + found["broken"]])
+            scores |= dict(zip(shares, (faulty / found["length"]).tolist()))
         else:
             scores |= undefined(f"the {which} has no cable", *shares)
         scores |= dict(zip(counts, (found["paths"], found["paths_missing"], found["paths_broken"])))
@@ -151,21 +152,24 @@ def _connected(
     answer = np.zeros(len(chosen), bool)
     if not len(chosen):
         return answer
-    centres = paths.tree.xyz[paths.ends[chosen]].reshape(-1, 3)  # ball 2i and 2i + 1: ends of chosen path i
-    groups = ways.groups_inside(through, centres, radius)
-    path, one, two = ways.pairs(groups, len(centres))
-    # The lengths of the ways between two groups fill the range between the extremes. The shortest way stands for all:
-    # it leaves the balls no more than it must.
+    rows, ball = np.unique(paths.ends[chosen], return_inverse=True)  # paths that meet share a ball
+    groups = ways.groups_inside(through, paths.tree.xyz[rows], radius)
+    path, one, two = ways.pairs(groups, ball.reshape(-1, 2))
+    # The lengths of the ways between two groups fill the range between the extremes; the shortest is the longest less
+    # what both groups add at most.
+    most = ways.longest(groups, one, two)
+    least = most - groups.extent[one] - groups.extent[two]
+    hopeful = (most >= SHORTEST * length[chosen[path]]) & (least <= LONGEST * length[chosen[path]] + 1e-6)
+    path, one, two = path[hopeful], one[hopeful], two[hopeful]
+    # The shortest way stands for all: it leaves the balls no more than it must.
     begin, end = ways.shortest(groups, one, two)
-    wanted = length[chosen[path]]
-    fits = through.length(begin, end) <= LONGEST * wanted
-    fits[fits] = ways.longest(groups, one[fits], two[fits]) >= SHORTEST * wanted[fits]
+    fits = through.length(begin, end) <= LONGEST * length[chosen[path]]
     todo = np.flatnonzero(fits)
     # The first way of each path, then the second of those that the first does not do for, ...
     while len(todo):
         tried, first = np.unique(path[todo], return_index=True)
         now = todo[first]
-        corners, way = through.corners(ways.choose(begin, now), ways.choose(end, now))
+        corners, way = through.corners(ways.choose_points(begin, now), ways.choose_points(end, now))
         answer[tried] = _stay_near(corners, way, corridors, chosen[tried], radius=radius)
         todo = np.delete(todo, first)
         todo = todo[~answer[path[todo]]]
@@ -185,29 +189,34 @@ def _stay_near(
     step = np.sqrt((np.diff(corners, axis=0) ** 2).sum(1))
     step[np.diff(way) > 0] = 1
     at = np.concatenate([[0], np.cumsum(step)])
-    bounds = np.searchsorted(way, np.arange(len(path) + 1))
-    begin, end = at[bounds[:-1]], at[bounds[1:] - 1]
 
     def measured(owner: np.ndarray, place: np.ndarray) -> np.ndarray:
         points = [np.interp(place, at, corners[:, axis]) for axis in range(3)]
         return corridors.nearest(np.column_stack([*points, path[owner] * 4 * radius]))[0]
 
-    count = np.maximum(np.ceil((end - begin) / (2 * radius)), 1).astype(np.int64)
-    index, number = spread(count + 1)
-    place = begin[index] + (end - begin)[index] * (number / count[index])
-    apart = measured(index, place)
-    first, last = np.flatnonzero(number < count[index]), np.flatnonzero(number > 0)
-    owner, place, apart = index[first], place[[first, last]], apart[[first, last]]
+    bounds = np.searchsorted(way, np.arange(len(path) + 1))
+    owner, place = _steps(at[bounds[:-1]], at[bounds[1:] - 1], size=2 * radius)
+    apart = measured(owner, place)
+    first = np.flatnonzero(np.diff(owner) == 0)
+    owner, place, apart = owner[first], place[[first, first + 1]], apart[[first, first + 1]]
     while len(owner):
         answer[owner[(apart > 2 * radius).any(0)]] = False
         length = place[1] - place[0]
         unsure = answer[owner] & (apart.sum(0) + length > 4 * radius) & (length > radius / 2)
         owner, place, apart = owner[unsure], place[:, unsure], apart[:, unsure]
         middle = place.mean(0)
-        there = measured(owner, middle)
+        place, apart = _halves(place, middle), _halves(apart, measured(owner, middle))
         owner = np.tile(owner, 2)
-        place, apart = (
-            np.concatenate([[ends[0], half], [half, ends[1]]], axis=1)
-            for ends, half in ((place, middle), (apart, there))
-        )
     return answer
+
+
+def _steps(begin: np.ndarray, end: np.ndarray, *, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the stretches begin..end (q,), and where on it: places no more than `size` apart, both ends included."""
+    count = np.maximum(np.ceil((end - begin) / size), 1).astype(np.int64)
+    owner, number = spread(count + 1)
+    return owner, begin[owner] + (end - begin)[owner] * (number / count[owner])
+
+
+def _halves(ends: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """(2, 2 k) the values at both ends of the halves of stretches, whose own are `ends` (2, k) and `middle` (k,)."""
+    return np.concatenate([[ends[0], middle], [middle, ends[1]]], axis=1)

@@ -32,6 +32,7 @@ class Ways:
         self.ladder = doublings(tree.parent)
         self.steps = sums_to_root(tree.parent, (tree.parent >= 0).astype(np.int64))  # (n,) to the root
         self.distance = path_distance(tree)  # (n,) um to the root
+        self.root = root_of(tree.parent)
 
     def to_root(self, points: Points) -> np.ndarray:
         """(q,) um from each point to its root."""
@@ -107,7 +108,8 @@ class Groups:
     """The connected groups of pieces inside balls, with what the ways between them need.
 
     pieces: (q,) the pieces in the order of their groups. first: (g + 1,) where each group begins there. ball: (g,).
-    top: the point of each nearest to the root. ends: the two points of each farthest from each other.
+    top: the point of each nearest to the root. ends: the two points of each farthest from each other, and
+    extent: (g,) um, how far that is by way of the tree.
     """
 
     ways: Ways
@@ -117,6 +119,7 @@ class Groups:
     ball: np.ndarray
     top: Points
     ends: tuple[Points, Points]
+    extent: np.ndarray
 
 
 def groups_inside(ways: Ways, centres: np.ndarray, radius: float) -> Groups:
@@ -126,16 +129,17 @@ def groups_inside(ways: Ways, centres: np.ndarray, radius: float) -> Groups:
     count = int(near.group.max(initial=-1)) + 1
     first = np.searchsorted(near.group[pieces], np.arange(count + 1))
     low, high = (near.edge, near.along[:, 0]), (near.edge, near.along[:, 1])
-    top = choose(high, _least(ways.to_root(high), near.group))
+    top = choose_points(high, _least(ways.to_root(high), near.group))
     # Farthest from the root is one of the two farthest from each other; farthest from it is the second.
-    deepest = choose(low, _least(-ways.to_root(low), near.group))
+    deepest = choose_points(low, _least(-ways.to_root(low), near.group))
     both = np.tile(near.edge, 2), near.along.T.ravel()
     group = np.tile(near.group, 2)
-    second = choose(both, _least(-ways.length(both, choose(deepest, group)), group))
-    return Groups(ways, near, pieces, first, near.ball[pieces[first[:-1]]], top, (deepest, second))
+    second = choose_points(both, _least(-ways.length(both, choose_points(deepest, group)), group))
+    ball, extent = near.ball[pieces[first[:-1]]], ways.length(deepest, second)
+    return Groups(ways, near, pieces, first, ball, top, (deepest, second), extent)
 
 
-def choose(points: Points, which: np.ndarray) -> Points:
+def choose_points(points: Points, which: np.ndarray) -> Points:
     """Some of the points."""
     return points[0][which], points[1][which]
 
@@ -146,22 +150,27 @@ def _least(value: np.ndarray, group: np.ndarray) -> np.ndarray:
     return order[np.flatnonzero(np.diff(group[order], prepend=-1))]
 
 
-def pairs(groups: Groups, balls: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of a group at the one end of a path and one of the same tree at its other end: path, group, group.
+def pairs(groups: Groups, balls: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of a group in the one ball of a path and one of the same tree in its other ball: path, group, group.
 
-    Balls 2i and 2i + 1 are the ends of path i.
+    balls: (p, 2) the two of each path.
     """
-    order = np.argsort(groups.ball, kind="stable")
-    first = np.searchsorted(groups.ball[order], np.arange(balls + 1))
-    here, there = first[0:-1:2], first[1::2]
-    sizes = there - here, first[2::2] - there
-    path, number = spread(sizes[0] * sizes[1])
-    one = order[here[path] + number // sizes[1][path]]
-    two = order[there[path] + number % sizes[1][path]]
-    edges = groups.ways.edges
-    root = root_of(groups.ways.tree.parent)[edges.child[groups.top[0]]]
-    joined = root[one] == root[two]
-    return path[joined], one[joined], two[joined]
+    ways = groups.ways
+    root = ways.root[ways.edges.child[groups.top[0]]]
+    key = groups.ball * len(ways.tree) + root
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+
+    def members(lowest: np.ndarray, highest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the ranges of keys (r,) a group is in, and the group: all."""
+        first, last = np.searchsorted(key, lowest), np.searchsorted(key, highest, side="right")
+        owner, number = spread(last - first)
+        return owner, order[first[owner] + number]
+
+    path, one = members(balls[:, 0] * len(ways.tree), (balls[:, 0] + 1) * len(ways.tree) - 1)
+    wanted = balls[path, 1] * len(ways.tree) + root[one]
+    index, two = members(wanted, wanted)
+    return path[index], one[index], two
 
 
 def longest(groups: Groups, one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -170,7 +179,7 @@ def longest(groups: Groups, one: np.ndarray, two: np.ndarray) -> np.ndarray:
     From any point, the farthest of a group is one of its two that are farthest from each other.
     """
     ways = [
-        groups.ways.length(choose(begin, one), choose(end, two))
+        groups.ways.length(choose_points(begin, one), choose_points(end, two))
         for begin in groups.ends
         for end in groups.ends
     ]
@@ -179,12 +188,12 @@ def longest(groups: Groups, one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 def shortest(groups: Groups, one: np.ndarray, two: np.ndarray) -> tuple[Points, Points]:
     """The ends of the shortest way between two groups: their tops, but where one group is on the other's way up."""
-    begin, end = choose(groups.top, one), choose(groups.top, two)
+    begin, end = choose_points(groups.top, one), choose_points(groups.top, two)
     highest = groups.ways.highest(begin, end)
     passes = highest == groups.ways.to_root(begin)
     passed = ~passes & (highest == groups.ways.to_root(end))
     for rows, group, moved, fixed in ((passes, one, begin, end), (passed, two, end, begin)):
-        found = _nearest_on(groups, group[rows], choose(fixed, np.flatnonzero(rows)))
+        found = _nearest_on(groups, group[rows], choose_points(fixed, np.flatnonzero(rows)))
         for whole, part in zip(moved, found):
             whole[rows] = part
     return begin, end
@@ -195,7 +204,7 @@ def _nearest_on(groups: Groups, group: np.ndarray, points: Points) -> Points:
     ways, near = groups.ways, groups.near
     owner, number = spread(groups.first[group + 1] - groups.first[group])
     piece = groups.pieces[groups.first[group][owner] + number]
-    edge, fixed = near.edge[piece], choose(points, owner)
+    edge, fixed = near.edge[piece], choose_points(points, owner)
     child = ways.distance[ways.edges.child[edge]]
     # Where the way from the fixed point comes down to the piece, or passes it.
     to_root = np.clip(
