@@ -86,47 +86,43 @@ def _along_cable(
     topology: bool,
 ) -> Scores:
     """The scores that come from the distance along the cable of each tree to the other: one pass for all."""
-    tolerances = (tolerance_um, *length.TOLERANCES_UM)
-    suffixes = ("", *(f"_{tolerance:g}um" for tolerance in length.TOLERANCES_UM))
+    lengths = prediction.length, reference.length
     scores: Scores = {}
-    forward = backward = None
-    if _empty(prediction, reference):
-        why = f"the {_empty(prediction, reference)} has no cable"
+    both: tuple[distance.Profile, ...] = ()
+    if why := _empty(prediction, reference):
+        why = f"the {why} has no cable"
         scores |= undefined(why, *distance.ESA_NAMES)
         others = undefined(why, *length.SPREAD_NAMES, *shape.RADIUS_NAMES)
     else:
-        forward, backward = profiles(prediction, reference)
-        scores |= distance.esa(forward, backward, threshold=esa_threshold)
-        others = length.spreads(forward, backward)
-        others |= shape.radius_error(backward, reference.tree, prediction.tree, tolerance=tolerance_um)
-    for tolerance, suffix in zip(tolerances, suffixes):
-        lengths = prediction.length, reference.length
-        scores |= length.scores(forward, backward, *lengths, tolerance=tolerance, suffix=suffix)
-    scores |= length.ratio(prediction.length, reference.length) | others
+        both = profiles(prediction, reference)
+        scores |= distance.esa(*both, threshold=esa_threshold)
+        others = length.spreads(*both)
+        others |= shape.radius_error(both[1], reference.tree, prediction.tree, tolerance=tolerance_um)
+    near = [length.lengths_within(one, tolerance_um) for one in both]
+    scores |= length.scores(both, near, lengths)
+    for tolerance in length.TOLERANCES_UM:
+        there = [length.lengths_within(one, tolerance) for one in both]
+        scores |= length.scores(both, there, lengths, suffix=f"_{tolerance:g}um")
+    scores |= length.ratio(*lengths) | others
     if topology:
-        scores |= _paths(
-            prediction, reference, forward, backward, tolerance=tolerance_um, radius=node_radius_um
-        )
+        scores |= _paths(prediction, reference, both, near, radius=node_radius_um)
     return scores
 
 
 def _paths(
     prediction: Measured,
     reference: Measured,
-    forward: distance.Profile | None,
-    backward: distance.Profile | None,
+    both: tuple[distance.Profile, ...],
+    near: list[np.ndarray],
     *,
-    tolerance: float,
     radius: float,
 ) -> Scores:
     """Path topology in both directions; without cable on one side all paths of the other are missing."""
-    ways = []
-    for one, other, profile in ((reference, prediction, backward), (prediction, reference, forward)):
-        if profile:
-            ways.append(paths.faults(profile, one.tree, other.tree, tolerance=tolerance, radius=radius))
-        else:
-            ways.append(paths.all_missing(one.tree, one.length))
-    return paths.topology(*ways)
+    if both:
+        right = paths.faults(both[0], near[0], prediction.tree, reference.tree, radius=radius)
+        found = paths.faults(both[1], near[1], reference.tree, prediction.tree, radius=radius)
+        return paths.topology(found, right)
+    return paths.topology(*(paths.all_missing(one.tree, one.length) for one in (reference, prediction)))
 
 
 def _whole_trees(

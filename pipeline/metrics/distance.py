@@ -20,6 +20,7 @@ BATCH = 50_000  # points in memory at once, times candidates / 6; more are share
 FIRST_CANDIDATES = 6
 CROWD_SAMPLES = 200  # places at which a crowd is measured
 HAIR = 1e-9  # of a limit
+FIRST_WITHIN = 16
 PIECE = 0.75  # times the mean edge length: the longest piece of an edge in the KD-tree
 FEW = 20_000  # point-edge pairs up to which comparing all is faster than a KD-tree
 
@@ -66,9 +67,19 @@ class Edges:
         """
         index = self._pieces()
         reach = (radius + self._longest_piece / 2) * (1 + 1e-9)
-        found = cKDTree(centres).sparse_distance_matrix(index, reach, output_type="ndarray")
-        # Several pieces of an edge make one pair.
-        pair = np.unique(found["i"].astype(np.int64) * len(self.child) + self._edge_of_piece[found["j"]])
+        found, todo, most = [], np.arange(len(centres)), FIRST_WITHIN
+        while len(todo):
+            # The k nearest, and four times as many of those that are all within reach: no list has to be walked.
+            most = min(most, index.n)
+            apart, piece = index.query(centres[todo], k=np.arange(1, most + 1), distance_upper_bound=reach)
+            there = np.isfinite(apart)
+            full = there[:, -1] & (most < index.n)
+            there[full] = False
+            row, place = np.nonzero(there)
+            found.append(todo[row] * len(self.child) + self._edge_of_piece[piece[row, place]])
+            todo, most = todo[full], 4 * most
+        pair = np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+        pair = pair[np.diff(pair, prepend=-1) > 0]  # several pieces of an edge make one pair
         return pair // len(self.child), pair % len(self.child)
 
     def crowd(self, centres: np.ndarray, radius: float) -> float:

@@ -3,6 +3,8 @@
 By length, not by nodes: how densely a tree is noded, doubled nodes and zero-length edges do not matter.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.metrics.distance import Profile, choose, divide, in_parts, inclusive, stretch_near
@@ -111,21 +113,21 @@ def upper_bound(profile: Profile) -> np.ndarray:
 
 
 def scores(
-    prediction: Profile | None,
-    reference: Profile | None,
-    length_prediction: float,
-    length_reference: float,
+    profiles: Sequence[Profile],
+    near: Sequence[np.ndarray],
+    lengths: tuple[float, float],
     *,
-    tolerance: float,
     suffix: str = "",
 ) -> Scores:
-    """precision, recall, f1 at a tolerance, of the profiles of both; None where either tree has no cable."""
-    found = right = 0.0
-    if prediction and reference:
-        right, found = (float(lengths_within(one, tolerance).sum()) for one in (prediction, reference))
-        # Summed in the same order as the parts: all of a tree is 1, to the last digit.
-        length_prediction, length_reference = float(prediction.length.sum()), float(reference.length.sum())
-    result = precision_recall(right, length_prediction, found, length_reference, what="cable")
+    """precision, recall, f1.
+
+    profiles: of prediction and reference; near: their lengths within a tolerance (lengths_within); both without
+    items where either tree has no cable. lengths: um, of both trees.
+    """
+    right, found = (float(one.sum()) for one in near) if near else (0.0, 0.0)
+    # Summed in the same order as the parts: all of a tree is 1, to the last digit.
+    whole = [float(one.length.sum()) for one in profiles] or lengths
+    result = precision_recall(right, whole[0], found, whole[1], what="cable")
     parts = {key: key.removesuffix("_reason") for key in result}
     return {key.replace(name, name + suffix, 1): result[key] for key, name in parts.items()}
 

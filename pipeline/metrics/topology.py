@@ -12,7 +12,6 @@ import numpy as np
 
 from pipeline.metrics import ways
 from pipeline.metrics.distance import Edges, Profile, spread
-from pipeline.metrics.length import lengths_within
 from pipeline.metrics.nodes import degrees, merged
 from pipeline.metrics.rooted import next_above
 from pipeline.metrics.scores import Scores, undefined
@@ -66,10 +65,10 @@ def cut(tree: Tree) -> Paths:
     return Paths(Tree(tree.xyz, tree.radius, parent, tree.type), label, ends[kept])
 
 
-def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radius: float) -> dict[str, float]:
+def faults(profile: Profile, near: np.ndarray, tree: Tree, other: Tree, *, radius: float) -> dict[str, float]:
     """Length and number of all paths of `tree`, of those missing in `other` and of those present but not connected.
 
-    profile: that of the distances from `tree` to `other`.
+    profile: that of the distances from `tree` to `other`. near: (m,) the lengths of its intervals within the tolerance.
     """
     edges = profile.own
     paths = cut(tree)
@@ -80,7 +79,7 @@ def faults(profile: Profile, tree: Tree, other: Tree, *, tolerance: float, radiu
     length = np.bincount(label[real], edges.length[real], count)
     owner = label[profile.edge]
     on = owner >= 0
-    covered = np.bincount(owner[on], lengths_within(profile, tolerance)[on], count)
+    covered = np.bincount(owner[on], near[on], count)
     present = covered >= PRESENT * length - 1e-9 * length
     broken = present.copy()
     corridors = edges.lifted(label * 4 * radius)
