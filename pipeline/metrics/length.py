@@ -18,9 +18,8 @@ NARROWEST = 1e-6  # times the range of distances: a narrower interval is at one 
 
 
 def lengths_within(profile: Profile, tolerance: float) -> np.ndarray:
-    """(m,) float64 the length of each interval that lies at distance <= tolerance T: exact, but for rounding.
+    """(m,) float64 the length of each interval at distance <= tolerance T (inclusive): exact, but for rounding.
 
-    T is `inclusive`.
     Two bounds settle most intervals of length l between points at distances d1, d2: the distance changes by at most
     l over it, so all of it is at (d1 + d2 - l) / 2 or farther; and the distance to one edge is convex, so all of
     it is as near as the farther of its ends to any edge of the other tree. In what remains, the points within T of
@@ -58,9 +57,7 @@ def _share_within(profile: Profile, tolerance: float) -> np.ndarray:
     interval, first, last = interval[order], first[order], last[order]
     # What lies beyond all earlier stretches of its interval is new; 2 apart, intervals do not reach each other.
     reached = np.maximum.accumulate(2 * interval + last) - 2 * interval
-    before = (
-        np.concatenate([[0], reached[:-1] + 2 * (interval[:-1] - interval[1:])]) if len(interval) else first
-    )
+    before = np.concatenate([[0], reached[:-1] + 2 * (interval[:-1] - interval[1:])])[: len(interval)]
     new = np.maximum(last - np.maximum(first, before), 0)
     return np.minimum(np.bincount(interval, new, len(profile)), 1)
 
@@ -76,9 +73,7 @@ def _stretch_near_edge(
     foot = np.einsum("ij,ij->i", offset, edge) / squared
     moves = np.einsum("ij,ij->i", vector, edge) / squared
     first, last = stretch_near(offset - foot[:, None] * edge, vector - moves[:, None] * edge, radius)
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # along the foot of a line at right angles nothing moves
+    with np.errstate(divide="ignore", invalid="ignore"):  # at right angles the foot does not move
         ends = np.stack([-foot / moves, (1 - foot) / moves])
     still, between = moves == 0, (foot >= 0) & (foot <= 1)
     ends = np.where(
