@@ -44,6 +44,7 @@ def grow(nodes: int, *, seed: int) -> swc.Tree:
 
 
 def write_pair(folder: Path, nodes: int, *, seed: int) -> tuple[Path, Path]:
+    """Two SWC files of a tree: its nodes jittered by 0.5 um (the prediction), and as grown (the reference)."""
     tree = grow(nodes, seed=seed)
     rng = np.random.default_rng(seed + 1)
     jittered = swc.Tree(
@@ -59,6 +60,7 @@ def write_pair(folder: Path, nodes: int, *, seed: int) -> tuple[Path, Path]:
 
 
 def score(job: Job) -> float:
+    """All scores of a pair, reading included; its F1."""
     first, second, topology = job
     return compare(Measured(swc.read(first)), Measured(swc.read(second)), topology=topology)["f1"]
 
@@ -85,6 +87,7 @@ def timed(function: Callable[[Job], float], jobs: list[Job]) -> tuple[float, flo
 
 
 def run(folder: Path, nodes: int, pairs: int, topology: bool) -> None:
+    """Print the row of the table for `pairs` pairs (20 different ones at most) of trees of `nodes` nodes."""
     jobs = [(*write_pair(folder, nodes, seed=10 * seed), topology) for seed in range(min(pairs, 20))]
     jobs = [jobs[number % len(jobs)] for number in range(pairs)]
     bare, *_ = timed(nearest_nodes, jobs)
@@ -114,6 +117,7 @@ def peak_megabytes() -> float:
 
 
 def main() -> None:
+    """Print the table, or with --row one row of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pairs", type=int, default=1000, help="pairs of trees of 1,000 nodes")
     parser.add_argument("--large", type=int, default=1_000_000, help="nodes of the large pair")

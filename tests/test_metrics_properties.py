@@ -27,9 +27,7 @@ def trees(draw, shortest=0.0):
     length = rng.uniform(shortest, 30, n)
     if shortest == 0:
         length[(rng.random(n) < 0.1) & (parent >= 0)] = 0
-    length[1] = max(
-        length[1], 1.1
-    )  # some cable; 1 would halve to the step of the radius score, or not, by rounding
+    length[1] = max(length[1], 1)  # some cable
     heading = rng.normal(size=(n, 3))
     heading *= length[:, None] / np.linalg.norm(heading, axis=1, keepdims=True)
     xyz, radius = np.zeros((n, 3)), rng.uniform(0.2, 2, n)

@@ -66,7 +66,7 @@ class Edges:
         Two (q,) int64, ordered by centre, then edge.
         """
         index = self._pieces()
-        reach = (radius + self._longest_piece / 2) * (1 + 1e-9)
+        reach = inclusive(radius + self._longest_piece / 2)
         found, todo, most = [], np.arange(len(centres)), FIRST_WITHIN
         while len(todo):
             # The k nearest within reach, as arrays: four times as fast as lists of all.
