@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import swc
 from pipeline.metrics import diadem
+from pipeline.metrics.binary_tree import Nodes
 from pipeline.metrics.compare import Measured, compare
 from pipeline.metrics.diadem import Limits
 from pipeline.swc import Tree
@@ -106,7 +107,7 @@ def test_spurs_do_not_depend_on_the_order_of_rows():
     wanted = {(x, y) for x in (20, 40, 60, 80) for y in (0, 30)} - {(80, 0)} | {(100, 0)}
     for seed in range(10):
         order = np.random.default_rng(seed).permutation(len(comb(4)))
-        nodes = diadem.Nodes(swc.take(comb(4), order))
+        nodes = Nodes(swc.take(comb(4), order))
         found = diadem.find_spurs(nodes, 31, matched=set())
         assert {(x, y) for x, y, _ in nodes.xyz[sorted(found)].tolist()} == wanted
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.metrics import diadem, distance, length, nodes, rooted, shape
 from pipeline.metrics import topology as paths
+from pipeline.metrics.binary_tree import Nodes
 from pipeline.metrics.nblast import scores as nblast_scores
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import EMPTY, Tree
@@ -141,7 +142,7 @@ def _whole_trees(
     if why := _empty(prediction, reference):
         names = (*shape.SHOLL_NAMES, *((*shape.PERSISTENCE_NAMES, *DIADEM_NAMES) if topology else ()))
         scores = undefined(f"the {why} has no cable", *names)
-        if topology and reference.edges.has_cable and not diadem.why_no_score(diadem.Nodes(reference.tree)):
+        if topology and reference.edges.has_cable and not diadem.why_no_score(Nodes(reference.tree)):
             scores["diadem"] = 0.0  # like recall: of what is there, nothing was found
             del scores["diadem_reason"]
         return scores
