@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from scipy.spatial import cKDTree
 
+from pipeline.arrays import spread
 from pipeline.swc import Tree
 from pipeline.volume import slabs
 
@@ -63,8 +64,7 @@ def pieces(tree: Tree, *, step_um: float = 0.5) -> np.ndarray:
     child = np.flatnonzero(tree.parent >= 0)
     start, end = tree.xyz[tree.parent[child]], tree.xyz[child]
     count = np.maximum(np.ceil(np.linalg.norm(end - start, axis=1) / step_um).astype(int), 1)
-    edge = np.repeat(np.arange(len(child)), count)
-    place = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    edge, place = spread(count)
     ends = [start[edge] + (end - start)[edge] * ((place + side) / count[edge])[:, None] for side in (0, 1)]
     return np.stack(ends, axis=1)
 

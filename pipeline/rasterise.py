@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline.arrays import spread
 from pipeline.swc import Tree, um_to_voxel
 
 # Voxels tested at once: 1 M need about 100 MB.
@@ -55,8 +56,7 @@ def _balls(tree: Tree, step_um: float) -> tuple[np.ndarray, np.ndarray]:
     child = np.flatnonzero(tree.parent >= 0)
     start, end = tree.xyz[child], tree.xyz[tree.parent[child]]
     count = np.ceil(np.linalg.norm(end - start, axis=1) / step_um).astype(int)
-    edge = np.repeat(np.arange(len(child)), count)
-    place = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    edge, place = spread(count)
     t = (place / np.maximum(count[edge], 1))[:, None]
     centre = start[edge] * (1 - t) + end[edge] * t
     radius = tree.radius[child][edge] * (1 - t[:, 0]) + tree.radius[tree.parent[child]][edge] * t[:, 0]

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from conftest import line, tree_of
 from pipeline import swc
+from pipeline.arrays import spread
 from pipeline.metrics import distance
 from pipeline.metrics.compare import Measured, compare, profiles
 
@@ -123,6 +124,6 @@ def test_the_kd_tree_finds_what_brute_force_finds(seed):
 
 
 def test_spread_numbers_the_members_of_each_owner():
-    owner, number = distance.spread(np.array([2, 0, 3]))
+    owner, number = spread(np.array([2, 0, 3]))
     assert_array_equal(owner, [0, 0, 2, 2, 2])
     assert_array_equal(number, [0, 1, 0, 1, 2])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pipeline.arrays import spread
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 
@@ -172,12 +173,6 @@ def stretch_near(offset: np.ndarray, vector: np.ndarray, radius: float) -> tuple
     room = radius * radius - np.einsum("ij,ij->i", apart, apart)
     reach = np.sqrt(np.maximum(room, 0) / squared)
     return np.where(room < 0, 1.0, foot - reach), np.where(room < 0, 0.0, foot + reach)
-
-
-def spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[2, 1, 3] -> owner [0, 0, 1, 2, 2, 2] and number within the owner [0, 1, 0, 0, 1, 2]."""
-    owner = np.repeat(np.arange(len(count)), count)
-    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
 
 
 @dataclass(frozen=True)

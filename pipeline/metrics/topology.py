@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import spread
 from pipeline.metrics import ways
-from pipeline.metrics.distance import Edges, Profile, spread
+from pipeline.metrics.distance import Edges, Profile
 from pipeline.metrics.nodes import degrees, merged
 from pipeline.metrics.rooted import next_above
 from pipeline.metrics.scores import Scores, undefined

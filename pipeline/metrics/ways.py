@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.metrics.distance import Edges, spread, stretch_near
+from pipeline.arrays import spread
+from pipeline.metrics.distance import Edges, stretch_near
 from pipeline.metrics.rooted import (
     climb,
     doublings,

@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.signal import lfilter
 from scipy.special import ndtri
 
+from pipeline.arrays import spread
 from pipeline.swc import Tree, um_to_voxel
 
 SOMA = 1  # SWC type
@@ -178,16 +179,15 @@ def dye(
     start, end = tree.xyz[tree.parent[child]], tree.xyz[child]
     length = np.linalg.norm(end - start, axis=1)
     discs = np.maximum(np.ceil(length / fine).astype(int), 1)
-    edge = np.repeat(np.arange(len(child)), discs)
-    t = (np.arange(len(edge)) - np.repeat(np.cumsum(discs) - discs, discs) + 0.5) / discs[edge]
+    edge, place = spread(discs)
+    t = (place + 0.5) / discs[edge]
     centre = start[edge] + t[:, None] * (end - start)[edge]
     radius = (1 - t) * tree.radius[tree.parent[child]][edge] + t * tree.radius[child][edge]
     level = (1 - t) * gain[tree.parent[child]][edge] + t * gain[child][edge]
     volume = np.pi * radius**2 * (length / discs)[edge] * level
 
     count = np.clip(np.ceil(4 * (radius / min(voxel_size)) ** 2), 4, 48).astype(int)
-    disc = np.repeat(np.arange(len(centre)), count)
-    k = np.arange(len(disc)) - np.repeat(np.cumsum(count) - count, count)
+    disc, k = spread(count)
     out = radius[disc] * np.sqrt((k + 0.5) / count[disc])
     angle = k * GOLDEN_ANGLE + rng.uniform(0, 2 * np.pi, len(centre))[disc]
     u, v = _normals(end - start)
