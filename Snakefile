@@ -1,7 +1,7 @@
 # One run: every sample of a dataset folder becomes a scored tree. `snakemake --cores all` runs the simulated example.
 from snakemake.utils import min_version
 
-from pipeline.files import write_json
+from pipeline.files import write_json, write_text
 from pipeline.project import hold
 from pipeline.stages.summarize import report_failure
 
@@ -23,7 +23,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/batch.smk"
 include: "workflow/rules/summarize.smk"
-include: "workflow/rules/contest.smk"
+include: "workflow/rules/standings.smk"
 include: "workflow/rules/benchmark.smk"
 
 
@@ -42,9 +42,13 @@ onstart:
         sys.exit(f"{error}")
     for problem in PROJECT.problems():
         print(f"will fail: {problem}", file=sys.stderr)
-    write_json(f"{RESULTS}/samples.json", list(SAMPLES))
+    write_json(f"{RESULTS}/samples.json", PROJECT.volumes)
+    for modality in settings.MODALITIES:
+        write_text(f"{RESULTS}/trained/{modality}.samples.tsv", PROJECT.training_sheet(modality))
     for batch, names in PROJECT.batches().items() if PROJECT.settings.batch > 1 else ():
-        write_json(PROJECT.batch_folder(batch) / "samples.json", names)
+        write_json(
+            PROJECT.batch_folder(batch) / "samples.json", {name: PROJECT.volumes[name] for name in names}
+        )
 
 
 onsuccess:
@@ -54,6 +58,6 @@ onsuccess:
 onerror:
     if LOCK:
         for line in report_failure(
-            Path(RESULTS), list(SAMPLES), f"{RESULTS}/metrics.tsv", f"{RESULTS}/run.json"
+            Path(RESULTS), PROJECT.volumes, f"{RESULTS}/metrics.tsv", f"{RESULTS}/run.json"
         ):
             print(f"failed: {line}", file=sys.stderr)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import blocks
 from pipeline.network.predict import predict_block, reach
-from pipeline.network.vit3d import Architecture, SliceSegmenter
+from pipeline.network.slices import Architecture, SliceSegmenter
 
 SIDE = 1536
 

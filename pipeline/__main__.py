@@ -7,8 +7,7 @@ imported, and stages import their heavy libraries when they run: help answers in
 import sys
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Env
+from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from pipeline import __version__, config
@@ -21,8 +20,8 @@ STAGES = {
     "tile": "Plan the blocks of an ingested image.",
     "infer": "Run the network over the blocks of a plan.",
     "stack": "Put the blocks that infer wrote together.",
-    "segment": "Threshold a probability volume into labels.",
-    "trace": "Trace one neuron from a label volume.",
+    "segment": "Threshold the probability of neurite into labels.",
+    "trace": "Trace the neurons of a label volume.",
     "evaluate": "Measure a tree, against a reference where there is one.",
     "draw": "Draw a tree over its image.",
     "summarize": "Gather the metrics of all samples in one table.",
@@ -38,10 +37,6 @@ def build(asked: str = "") -> App:
         name=NAME,
         help="From image stacks to scored SWC neurons, one stage at a time; `snakemake` runs them all.",
         version=f"stack2swc {__version__}",
-        # An option that is not given may come from the environment: STACK2SWC_INFER_DEVICE=cuda. So a workflow
-        # sets what must not count as a change of a job (device, batch size, threads).
-        config=Env("STACK2SWC_", command=True),
-        default_parameter=Parameter(show_env_var=False),
         result_action="return_none",
     )
     for stage, sentence in STAGES.items():

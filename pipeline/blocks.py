@@ -1,10 +1,11 @@
 """Positions in a volume: the global window grid, the blocks that jobs work on, and blending weights.
 
-Windows are a function of the volume's shape alone, anchored at voxel (0, 0, 0). A block is a core box that it
-alone writes, with every window that touches the box; a window that reaches over the border of a core is
-computed again by the neighbour. So no job waits for another and no voxel depends on how the volume was cut.
-Windows overlap in plane only (each slice is the centre of its own windows): cutting in z costs nothing twice,
-so blocks are slabs of whole planes until a plane is too large.
+A network reads a window and answers for its core, the box in its middle. Windows are a function of the volume's shape
+and the network alone: the core of window (0, 0, 0) begins at voxel (0, 0, 0), the next one a stride further. A block is
+a core box that it alone writes, with every window whose core touches the box; a window that reaches over the border of
+a block is computed again by the neighbour. So no job waits for another and no voxel depends on how the volume was cut.
+Cores of the slice segmenter are one slice high and do not overlap in z: cutting there costs nothing twice, so blocks
+are slabs of whole planes until a plane is too large. Cores of a volumetric network overlap along all three axes.
 """
 
 import json
@@ -14,54 +15,123 @@ from pathlib import Path
 
 import numpy as np
 
+Zyx = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class Block:
-    """A core box in voxels (z, y, x; start inclusive, stop exclusive) and its windows (z, row, column) with signal."""
+    """A box in voxels (z, y, x; start inclusive, stop exclusive) and its windows that need the network.
 
-    start: tuple[int, int, int]
-    stop: tuple[int, int, int]
-    windows: list[tuple[int, int, int]]
+    windows: their indices (z, y, x) in the grid.
+    """
+
+    start: Zyx
+    stop: Zyx
+    windows: list[Zyx]
+
+    @property
+    def shape(self) -> Zyx:
+        z, y, x = (stop - start for start, stop in zip(self.start, self.stop))
+        return z, y, x
+
+    @property
+    def voxels(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The windows of a network over a volume. shape: of the volume; window, core, stride in voxels; all z, y, x."""
+
+    shape: Zyx
+    window: Zyx
+    core: Zyx
+    stride: Zyx
+
+    @property
+    def counts(self) -> Zyx:
+        """Windows along each axis."""
+        z, y, x = (len(grid_starts(*axis)) for axis in zip(self.shape, self.core, self.stride))
+        return z, y, x
+
+    @property
+    def margin(self) -> Zyx:
+        """Voxels of a window before its core."""
+        z, y, x = ((window - core) // 2 for window, core in zip(self.window, self.core))
+        return z, y, x
+
+    def over(self, block_start: Zyx, block_stop: Zyx) -> list[np.ndarray]:
+        """Axis by axis, the grid indices of the windows whose core touches a box."""
+        return [
+            windows_over(*ends, *axis)
+            for ends, axis in zip(zip(block_start, block_stop), zip(self.shape, self.core, self.stride))
+        ]
+
+    def reach(self, block: Block) -> list[tuple[int, int]]:
+        """(first, stop) of the voxels that the windows over a block read, axis by axis; may lie outside the volume."""
+        ranges = []
+        for axis, touching in enumerate(self.over(block.start, block.stop)):
+            first = int(touching[0]) * self.stride[axis] - self.margin[axis]
+            last = int(touching[-1]) * self.stride[axis] - self.margin[axis] + self.window[axis]
+            ranges.append((first, last))
+        return ranges
 
 
 @dataclass(frozen=True)
 class Plan:
-    """shape: volume (z, y, x). depth: slices in a window. window: its edge in pixels. stride: of the grid."""
+    """The grid of a volume, and the blocks that it is cut into."""
 
-    shape: tuple[int, int, int]
-    depth: int
-    window: int
-    stride: int
+    grid: Grid
     blocks: list[Block]
 
+    @property
+    def shape(self) -> Zyx:
+        return self.grid.shape
 
-def grid_starts(size: int, window: int, stride: int) -> np.ndarray:
-    """First pixels of the windows along one axis: 0, stride, ... until the last one covers the end.
 
-    The last window is never shifted inwards (the grid would depend on the size): it reaches over the edge.
+def strides(core: Zyx, overlap: float) -> Zyx:
+    """Steps of the grid (z, y, x): the core less the overlap, a fraction of its edge; one voxel at least."""
+    z, y, x = (max(1, round(edge * (1 - overlap))) for edge in core)
+    return z, y, x
+
+
+def grid_starts(size: int, core: int, stride: int) -> np.ndarray:
+    """First voxels of the cores along one axis: 0, stride, ... until the last one covers the end.
+
+    The last core is never shifted inwards (the grid would depend on the size): it reaches over the edge.
     """
-    count = 1 + max(0, math.ceil((size - window) / stride))
+    count = 1 + max(0, math.ceil((size - core) / stride))
     return np.arange(count) * stride
 
 
-def blending_profile(window: int) -> np.ndarray:
-    """(window,) float32 raised cosine at pixel centres, at least 1e-3: the weight of a window along one axis."""
-    cosine = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(window) + 0.5) / window)
+def blending_profile(core: int) -> np.ndarray:
+    """(core,) float32 raised cosine at voxel centres, at least 1e-3: the weight of a core along one axis."""
+    cosine = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(core) + 0.5) / core)
     return np.maximum(cosine, 1e-3).astype(np.float32)
 
 
-def blending_sum(size: int, window: int, stride: int) -> np.ndarray:
-    """(size,) float32: the profiles of all windows over each pixel of an axis, summed; in plane it is the product."""
-    starts = grid_starts(size, window, stride)
-    total = np.zeros(starts[-1] + window, np.float32)
+def blending_weight(core: Zyx) -> np.ndarray:
+    """float32 (z, y, x): the weight of each voxel of a core, the product of its profiles."""
+    z, y, x = (blending_profile(edge) for edge in core)
+    return z[:, None, None] * (y[:, None] * x)
+
+
+def blending_sum(size: int, core: int, stride: int) -> np.ndarray:
+    """(size,) float32: the profiles of all cores over each voxel of an axis, summed; in a volume it is the product."""
+    starts = grid_starts(size, core, stride)
+    total = np.zeros(starts[-1] + core, np.float32)
     for start in starts:
-        total[start : start + window] += blending_profile(window)
+        total[start : start + core] += blending_profile(core)
     return total[:size]
 
 
-def core_boxes(
-    shape: tuple[int, int, int], *, plane: int, voxels: int, halo: int = 0
-) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+def windows_over(start: int, stop: int, size: int, core: int, stride: int) -> np.ndarray:
+    """Grid indices of the windows whose core touches voxels start .. stop - 1 of an axis."""
+    starts = grid_starts(size, core, stride)
+    return np.flatnonzero((starts < stop) & (starts + core > start))
+
+
+def core_boxes(shape: Zyx, *, plane: int, voxels: int, halo: int = 0) -> list[tuple[Zyx, Zyx]]:
     """Cut a volume into (start, stop) boxes, in z first; edges in plane at most `plane`.
 
     voxels: what a box may hold together with the `halo` slices that are read beside it (one slice at least).
@@ -72,48 +142,17 @@ def core_boxes(
     return [((z0, y0, x0), (z1, y1, x1)) for z0, z1 in slabs for y0, y1 in rows for x0, x1 in columns]
 
 
-def windows_over(start: int, stop: int, size: int, window: int, stride: int) -> np.ndarray:
-    """Grid indices of the windows that touch pixels start .. stop - 1 of an axis."""
-    starts = grid_starts(size, window, stride)
-    return np.flatnonzero((starts < stop) & (starts + window > start))
-
-
-def make_plan(
-    signal: np.ndarray,
-    shape: tuple[int, int, int],
-    *,
-    depth: int,
-    window: int,
-    stride: int,
-    plane: int,
-    voxels: int,
-) -> Plan:
-    """Cut a volume into blocks. signal: bool (z, rows, columns), which windows of the grid need the network."""
+def make_plan(signal: np.ndarray, grid: Grid, *, plane: int, voxels: int) -> Plan:
+    """Cut a volume into blocks. signal: bool (z, y, x) over the grid, which windows need the network."""
+    # Slices that the windows over a block read beside it: the margin, and where cores overlap most of a core each way.
+    halo = grid.window[0] - grid.core[0] + 2 * (grid.core[0] - 1)
     blocks = []
-    for start, stop in core_boxes(shape, plane=plane, voxels=voxels, halo=depth - 1):
-        rows = windows_over(start[1], stop[1], shape[1], window, stride)
-        columns = windows_over(start[2], stop[2], shape[2], window, stride)
-        found = np.argwhere(signal[start[0] : stop[0]][:, rows][:, :, columns])
-        windows = [(int(z) + start[0], int(rows[r]), int(columns[c])) for z, r, c in found]
-        blocks.append(Block(start, stop, windows))
-    return Plan((shape[0], shape[1], shape[2]), depth, window, stride, blocks)
-
-
-def plan_text(plan: Plan) -> str:
-    """JSON, one block a line; the inverse of `read_plan`."""
-    head = {name: value for name, value in asdict(plan).items() if name != "blocks"}
-    lines = ",\n".join(json.dumps(asdict(block), separators=(",", ":")) for block in plan.blocks)
-    return json.dumps(head)[:-1] + f', "blocks": [\n{lines}\n]}}\n'
-
-
-def read_plan(path: Path) -> Plan:
-    """Read what `plan_text` gave."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    blocks = [
-        Block(tuple(block["start"]), tuple(block["stop"]), [tuple(w) for w in block["windows"]])
-        for block in content.pop("blocks")
-    ]
-    return Plan(**{**content, "shape": tuple(content["shape"]), "blocks": blocks})
+    for start, stop in core_boxes(grid.shape, plane=plane, voxels=voxels, halo=halo):
+        touching = grid.over(start, stop)
+        found = np.argwhere(signal[np.ix_(*touching)])
+        z, y, x = (indices[column] for indices, column in zip(touching, found.T))
+        blocks.append(Block(start, stop, list(zip(z.tolist(), y.tolist(), x.tolist()))))
+    return Plan(grid, blocks)
 
 
 def read_clamped(array, ranges: list[tuple[int, int]]) -> np.ndarray:
@@ -126,8 +165,36 @@ def read_clamped(array, ranges: list[tuple[int, int]]) -> np.ndarray:
     return np.pad(box, pad, mode="edge")
 
 
+def overlap_of(start: Zyx, stop: Zyx, block: Block) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """What a box and a block share, as slices of the box and of the block; None where they share nothing."""
+    low, high = np.maximum(start, block.start), np.minimum(stop, block.stop)
+    if (low >= high).any():
+        return None
+    return _slices(low - start, high - start), _slices(low - block.start, high - block.start)
+
+
+def plan_text(plan: Plan) -> str:
+    """JSON, one block a line; the inverse of `read_plan`."""
+    lines = ",\n".join(json.dumps(asdict(block), separators=(",", ":")) for block in plan.blocks)
+    return json.dumps({"grid": asdict(plan.grid)})[:-1] + f', "blocks": [\n{lines}\n]}}\n'
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what `plan_text` gave."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    blocks = [
+        Block(tuple(block["start"]), tuple(block["stop"]), [tuple(w) for w in block["windows"]])
+        for block in content["blocks"]
+    ]
+    return Plan(Grid(**{name: tuple(value) for name, value in content["grid"].items()}), blocks)
+
+
 def _even_cut(size: int, longest: int) -> list[tuple[int, int]]:
     """Pieces of nearly equal length, none longer than `longest`."""
     count = math.ceil(size / longest)
     borders = [round(size * part / count) for part in range(count + 1)]
     return list(zip(borders[:-1], borders[1:], strict=True))
+
+
+def _slices(start: np.ndarray, stop: np.ndarray) -> tuple[slice, ...]:
+    return tuple(slice(int(first), int(last)) for first, last in zip(start, stop, strict=True))

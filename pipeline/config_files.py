@@ -1,4 +1,4 @@
-"""The files that are made from the models in config.py: config.yaml, its JSON schema and docs/settings.md."""
+"""The files that are made from the models of pipeline/config: config.yaml, its JSON schema and docs/settings.md."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from pipeline import config
+from pipeline.config.base import why
 
 SCHEMA = "workflow/schemas/config.schema.json"
 
@@ -36,7 +37,7 @@ def _general() -> dict[str, FieldInfo]:
 def _yaml() -> str:
     lines = [
         f"# yaml-language-server: $schema={SCHEMA}",
-        "# Made from pipeline/config.py (`python -m pipeline settings --write`). Change values here, in a file of",
+        "# Made from pipeline/config (`python -m pipeline settings --write`). Change values here, in a file of",
         "# your own (--configfile my.yaml) or on the command line (--config dataset=DIR results=DIR).",
         "",
         *(line for item in _general().items() for line in _entry(*item, indent="")),
@@ -51,6 +52,7 @@ def _yaml() -> str:
 def _entry(name: str, field: FieldInfo, *, indent: str) -> list[str]:
     return [
         f"{indent}# {field.description} ({config.describe(field)})",
+        f"{indent}# Why: {why(field)}.",
         f"{indent}{name}: {json.dumps(field.default)}",
     ]
 
@@ -63,7 +65,7 @@ def _markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Made from `pipeline/config.py`. Set a value in `config.yaml`, in a file given by `--configfile`, or by",
+        "Made from `pipeline/config`. Set a value in `config.yaml`, in a file given by `--configfile`, or by",
         "`--config 'trace={gap_um: 4}'`; a stage that is run alone takes it as an option (`--gap-um 4`).",
         "A changed value reruns its stage and what follows, nothing else.",
         "",
@@ -84,10 +86,19 @@ def _markdown() -> str:
 
 def _table(fields: dict[str, FieldInfo]) -> list[str]:
     rows = [
-        f"| `{name}` | `{json.dumps(field.default)}` | {config.describe(field)} | {field.description} |"
+        [f"`{name}`", f"`{json.dumps(field.default)}`", config.describe(field), field.description, why(field)]
         for name, field in fields.items()
     ]
-    return ["| setting | default | type | meaning |", "|---|---|---|---|", *rows]
+    return [
+        "| setting | default | type | meaning | why this default |",
+        "|---|---|---|---|---|",
+        *map(_row, rows),
+    ]
+
+
+def _row(cells: list[str | None]) -> str:
+    """A line of a Markdown table: a bar within a cell would begin the next one."""
+    return "| " + " | ".join((cell or "").replace("|", r"\|") for cell in cells) + " |"
 
 
 def _title(section: type[config.Settings]) -> str:

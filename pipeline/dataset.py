@@ -13,15 +13,13 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from pipeline.config import parse_triple
+from pipeline import images
+from pipeline.config import MODALITIES, parse_triple
 from pipeline.errors import CombinedInputError, InputError
 
 SHEET = "samples.tsv"
 COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality")
 UNITS = ("um", "voxel", "nm")
-MODALITIES = ("lm",)
-# The longest first: "a.ome.tif" is named "a".
-IMAGE_SUFFIXES = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif")
 # "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
 LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
 # A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).
@@ -46,7 +44,8 @@ class Sample:
     """One image to reconstruct.
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
-    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image.
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. labels: voxel
+    labels that lie beside the image. modality: lm or em, "" where nothing is said.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -56,8 +55,19 @@ class Sample:
     reference: Path | None = None
     reference_unit: str = "um"
     root: Triple | None = None
-    modality: str = "lm"
+    modality: str = ""
     problem: str = ""
+    labels: Path | None = None
+
+    @property
+    def tree(self) -> Path | None:
+        """The reference, where it is a tree."""
+        return self.reference if self.reference and self.reference.suffix.lower() == ".swc" else None
+
+    @property
+    def truth(self) -> Path | None:
+        """What a training learns of this image: the reference of either kind, else the labels beside the image."""
+        return self.reference or self.labels
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ def discover(
     else:
         found = list(_find_images(folder, results))
         if not found and not may_be_empty:
-            suffixes = ", ".join(IMAGE_SUFFIXES)
+            suffixes = ", ".join(images.FORMATS)
             raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
     problems = [
         problem for entry in found for problem in entry.problems + ([] if keep_wrong else entry.wrong)
@@ -106,30 +116,18 @@ def discover(
     return [entry.sample for entry in found if entry.sample]
 
 
-def image_voxels(image: Path) -> int:
-    """About how many voxels an image file holds, from its headers alone: for memory and run time of jobs.
-
-    Where the headers say nothing (a damaged file: ingest will tell) its size in bytes.
-    """
-    image = Path(image)
-    try:
-        return _zarr_voxels(image) if image.is_dir() else _tiff_voxels(image)
-    except (
-        Exception
-    ):  # an estimate must not end the run: whatever is wrong is one sample's error, told by ingest
-        return image.stat().st_size if image.exists() else 0
-
-
 # --- without a sheet ------------------------------------------------------------------------------
 
 
 def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
     for image in _image_paths(folder, results and results.resolve()):
         relative = image.relative_to(folder)
-        stem = _stem(image.name)
+        stem = images.stem(image.name)
         name = "__".join((*relative.parts[:-1], stem))
         reference = image.with_name(f"{stem}.swc")
-        sample = Sample(name, image, reference=reference if reference.exists() else None)
+        sample = Sample(
+            name, image, reference=reference if reference.exists() else None, labels=_labels_beside(image)
+        )
         allowed = f"rename the file, or give it a name in {folder / SHEET}"
         problems = [InputError(image, problem, allowed) for problem in _name_problems(name)]
         problems += _outside(folder, relative, where=str(image))
@@ -139,21 +137,24 @@ def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
 def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         here = Path(parent)
-        names = {name for name in (*files, *folders) if _stem(name) and not name.startswith(".")}
+        names = {name for name in (*files, *folders) if images.stem(name) and not name.startswith(".")}
         volumes = [name for name in folders if name in names]
         folders[:] = sorted(
             name
             for name in folders
             if name not in volumes and name[0] != "." and (here / name).resolve() != results
         )
-        stems = {_stem(name) for name in names}
-        yield from (here / name for name in sorted(names) if not _is_label(_stem(name), stems))
+        stems = {images.stem(name) for name in names}
+        yield from (here / name for name in sorted(names) if not _is_label(images.stem(name), stems))
 
 
-def _stem(name: str) -> str:
-    """The name of an image file without its suffix, "" if it is no image."""
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), None)
-    return name[: -len(suffix)] if suffix else ""
+def _labels_beside(image: Path) -> Path | None:
+    """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
+    stem = images.stem(image.name)
+    candidates = (
+        image.with_name(f"{stem}_{ending}{suffix}") for ending in LABEL_ENDINGS for suffix in images.FORMATS
+    )
+    return next((path for path in candidates if path.exists()), None)
 
 
 def _is_label(stem: str, stems: set[str]) -> bool:
@@ -225,7 +226,7 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
             problems += _outside(sheet.parent, path, where=here)
             wrong += [] if problems else _missing(sheet.parent, path, where=here)
     reference = cells["reference"]
-    if reference and not reference.lower().endswith((".swc", *IMAGE_SUFFIXES)):
+    if reference and not reference.lower().endswith((".swc", *images.FORMATS)):
         found, allowed = f"found {reference}", "a .swc file; for training also a label image"
         wrong.append(InputError(f"{where}, reference", found, allowed))
     triples: dict[str, Triple | None] = {}
@@ -248,8 +249,9 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
             reference=sheet.parent / reference if reference else None,
             reference_unit=cells["reference_unit"] or UNITS[0],
             root=triples.get("root"),
-            modality=cells["modality"] or MODALITIES[0],
+            modality=cells["modality"],
             problem="; ".join(map(str, wrong)),
+            labels=_labels_beside(sheet.parent / cells["image"]),
         )
     )
     return _Entry(where, cells["sample"], sample, problems, wrong)
@@ -313,18 +315,3 @@ def _duplicates(entries: list[_Entry]) -> Iterator[InputError]:
             same = "" if entry.name == earlier.name else f" as {earlier.name!r}: one folder on some systems"
             found = f"sample name {entry.name!r} again, first at {earlier.where}{same}"
             yield InputError(entry.where, found, "each name once")
-
-
-def _tiff_voxels(image: Path) -> int:
-    import tifffile
-
-    with tifffile.TiffFile(image) as file:
-        # ImageJ stores stacks over 4 GB as one page and says how many planes follow it.
-        planes = max(len(file.pages), (file.imagej_metadata or {}).get("images", 1))
-        return planes * file.pages.first.imagelength * file.pages.first.imagewidth
-
-
-def _zarr_voxels(image: Path) -> int:
-    import zarr
-
-    return max(array.size for _, array in zarr.open_group(image, mode="r").arrays())

@@ -4,6 +4,7 @@ A job may be killed, or run twice at once (a cluster that lost sight of a node s
 output is ever written under its final name: it grows under a private name beside it and is renamed once.
 """
 
+import glob
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -24,6 +25,7 @@ def whole(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_overs(path)
     private = path.with_name(f".{path.name}.tmp.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         yield private
@@ -41,17 +43,43 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def rename_directory(private: Path, path: Path) -> None:
-    """Give a finished directory its final name, in place of an older one."""
-    if path.is_dir():
-        # A directory cannot be replaced in one step: move the old one away first.
-        old = path.with_name(f".{path.name}.old.{os.getpid()}.{secrets.token_hex(4)}")
+    """Give a finished directory its final name, in place of an older one.
+
+    When another job has finished the same directory meanwhile, or has taken `private` away, what it made stays.
+    """
+    # A directory cannot be replaced in one step: move the old one away first.
+    old = path.with_name(f".{path.name}.old.{os.getpid()}.{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):
         os.rename(path, old)
-        shutil.rmtree(old)
     try:
         os.rename(private, path)
     except OSError:
         if not path.is_dir():
-            raise
+            if not old.is_dir():
+                raise
+            os.rename(old, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Delete what killed processes of this machine left beside `path`: whoever made it lives no more."""
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.tmp.*"):
+        host, process, _ = left_over.name.removeprefix(f".{path.name}.tmp.").rsplit(".", 2)
+        if host == socket.gethostname() and process.isdigit() and not _lives(int(process)):
+            if left_over.is_dir():
+                shutil.rmtree(left_over, ignore_errors=True)
+            else:
+                left_over.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it lives, and is somebody else's
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

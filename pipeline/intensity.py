@@ -1,22 +1,44 @@
 """From counts of a detector to the grey that the network sees: one rule for training and inference."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+
+from pipeline.errors import InputError
 
 # Voxels looked at for the intensity levels: .01 % of them are still 400.
 SAMPLE_VOXELS = 4_000_000
 
 
-def grey(voxels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Square root of the light between `low` and `high`, clipped to [0, 1]; float32, shape of `voxels`.
+def grey(voxels: np.ndarray, level: Mapping[str, Any], *, rule: str = "percentiles 1") -> np.ndarray:
+    """What the network sees: float32 in [0, 1], shape of `voxels`.
 
-    The two numbers belong to the whole volume (ingest), never to a window: an empty window stays empty and no
-    result depends on how the volume was cut. The square root makes photon noise even and is near the gamma of
-    the photographs that the 2D weights were trained on. A constant volume (high <= low) is black.
+    level: what `levels` found in the whole volume (ingest), never in a window: an empty window stays empty and no
+    result depends on how the volume was cut. rule: the name of one of LEVELS, as the weights say.
     """
+    if rule not in LEVELS:
+        raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
+    return LEVELS[rule](voxels, level)
+
+
+def between_percentiles(voxels: np.ndarray, level: Mapping[str, Any]) -> np.ndarray:
+    """Square root of the light between level["low"] and level["high"], clipped to [0, 1].
+
+    The square root makes photon noise even and is near the gamma of the photographs that the 2D weights were trained
+    on. A constant volume (high <= low) is black.
+    """
+    low, high = level["low"], level["high"]
     if high <= low:
         return np.zeros(voxels.shape, np.float32)
     light = (voxels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     return np.sqrt(np.clip(light, 0, 1, out=light), out=light)
+
+
+# Rules by which light becomes grey, named in the header of the weights that were trained with them.
+LEVELS: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
+    "percentiles 1": between_percentiles
+}
 
 
 def sample_step(shape_zyx: tuple[int, int, int]) -> int:

@@ -18,6 +18,7 @@ from pipeline.volume import slabs
 
 # Blue and yellow stay apart for all kinds of colour blindness, dark and light also in greyscale.
 PREDICTION, REFERENCE, INK = "#3d9bff", "#ffe14d", "#ffffff"
+DOUBTFUL = {"color": INK, "linewidth": 1.0, "linestyle": (0, (2, 2)), "label": "not sure"}
 # A projection is pooled to about this many pixels: more than a picture shows.
 PIXELS = 1500
 MARGIN = 0.06  # of the longer side of the trees, around them
@@ -82,6 +83,7 @@ def overview(
     *,
     tree: Tree,
     reference: Tree | None = None,
+    doubtful: np.ndarray | None = None,
     tolerance_um: float = 1.5,
     title: str = "",
 ) -> Figure:
@@ -89,6 +91,7 @@ def overview(
 
     Blue: `tree`; yellow: `reference`. Where there are both, cable farther than `tolerance_um` from the other
     tree is thick: thick blue is not in the reference, thick yellow was missed. A ring marks each root.
+    doubtful: bool (n,), nodes of `tree` whose edge to the parent is drawn dashed.
     """
     size_um = np.multiply(array.shape, voxel_size)
     depth, height, width = size_um
@@ -104,7 +107,9 @@ def overview(
         (_panel(figure, 0, LEGEND, scale * width, scale * depth), 2, 0),
         (_panel(figure, scale * width + GAP, bottom, scale * depth, scale * height), 0, 1),
     ]
-    layers = _layers(tree, reference, tolerance_um)
+    layers = list(_layers(tree, reference, tolerance_um))
+    if doubtful is not None and (unsure := np.flatnonzero(doubtful & (tree.parent >= 0))).size:
+        layers.append((np.stack([tree.xyz[tree.parent[unsure]], tree.xyz[unsure]], axis=1), DOUBTFUL))
     for (panel, right, down), projection in zip(panels, projections(array), strict=True):
         grey = tone(pool(projection))
         if down != 1 or right != 2:
@@ -123,7 +128,7 @@ def overview(
     return figure
 
 
-def contest(
+def benchmark(
     gold: Tree,
     trees: dict[str, Tree],
     *,

@@ -11,13 +11,19 @@ import shlex
 import socket
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline import config, contest, dataset
+from pipeline import config, dataset, images
+from pipeline.benchmark import gold
 from pipeline.dataset import Sample
 from pipeline.errors import InputError
+from pipeline.files import format_table
+from pipeline.network import contract
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TRAINING_COLUMNS = ("sample", "image", "reference", "reference_unit")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,34 @@ class Project:
         """What the sheet has wrong about samples: each is one failed sample, told when its ingest runs."""
         return [sample.problem for sample in self.samples.values() if sample.problem]
 
+    def modality(self, name: str) -> str:
+        """lm or em: what the sheet says of a sample, else the config."""
+        return self.samples[name].modality or self.settings.modality
+
+    def of_modality(self, modality: str) -> list[str]:
+        """The names of the samples of a modality."""
+        return [name for name in self.samples if self.modality(name) == modality]
+
+    @cached_property
+    def volumes(self) -> dict[str, str]:
+        """Sample -> the first sample whose image is the same and read alike: volumes are made for that one only.
+
+        Two rows of a sheet that trace two neurons of an image share all that is made before trace.
+        """
+        first: dict[tuple, str] = {}
+        return {
+            name: first.setdefault(
+                (sample.image, sample.voxel_size, self.modality(name), sample.problem), name
+            )
+            for name, sample in self.samples.items()
+        }
+
+    def weights(self, modality: str) -> str:
+        """The weights file of a modality, "" to train one first; the default ones lie in the repository."""
+        path = getattr(self.settings.weights, modality)
+        shipped = REPOSITORY / path
+        return str(shipped) if path and not Path(path).exists() and shipped.exists() else path
+
     def ingest_options(self, name: str) -> str:
         """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
         own = self.samples[name].voxel_size
@@ -57,11 +91,9 @@ class Project:
         return (f"--root={_joined(root)} " if root else "") + config.options(self.settings.trace)
 
     def reference(self, name: str) -> list[Path]:
-        """The reference tree of a sample, as an optional input; label images serve training only."""
-        path = self.samples[name].reference
-        if path is None or path.suffix.lower() != ".swc" or self.samples[name].problem:
-            return []
-        return [path]
+        """The reference tree of a sample, as an optional input."""
+        tree = self.samples[name].tree
+        return [] if tree is None or self.samples[name].problem else [tree]
 
     def reference_options(self, name: str) -> str:
         """ "--reference PATH --unit UNIT", or nothing."""
@@ -70,19 +102,42 @@ class Project:
             for path in self.reference(name)
         )
 
-    def training_files(self) -> list[Path]:
-        """Every image with a reference, and that reference."""
+    def many_trees(self, name: str) -> bool:
+        """Whether a sample gives a folder of trees rather than one."""
+        return self.modality(name) == "em" or self.settings.trace.neurons == "all"
+
+    def taught(self, modality: str) -> list[str]:
+        """Samples of a modality that a training can learn from."""
         return [
-            path
-            for sample in self.samples.values()
-            if sample.reference and not sample.problem
-            for path in (sample.image, sample.reference)
+            name
+            for name in self.of_modality(modality)
+            if self.samples[name].truth and not self.samples[name].problem
         ]
+
+    def training_sheet(self, modality: str) -> str:
+        """The sheet that `train` reads: the ingested image and the truth of each of them."""
+        rows: list[dict[str, object]] = [
+            {
+                "sample": name,
+                "image": Path(self.settings.results) / self.volumes[name] / "image.zarr",
+                "reference": self.samples[name].truth,
+                "reference_unit": self.samples[name].reference_unit,
+            }
+            for name in self.taught(modality)
+        ]
+        return format_table(rows) or "\t".join(TRAINING_COLUMNS) + "\n"
 
     def batches(self) -> dict[str, list[str]]:
         """{"0000": names of the first `batch` samples, ...}"""
-        names, size = list(self.samples), self.settings.batch
-        return {f"{first // size:04d}": names[first : first + size] for first in range(0, len(names), size)}
+        batches: list[list[str]] = []
+        together: dict[str, list[str]] = {}
+        for name, owner in self.volumes.items():  # samples of one image never lie in two batches
+            together.setdefault(owner, []).append(name)
+        for names in together.values():
+            if not batches or len(batches[-1]) >= self.settings.batch:
+                batches.append([])
+            batches[-1] += names
+        return {f"{number:04d}": names for number, names in enumerate(batches)}
 
     def batch_folder(self, batch: str) -> Path:
         """Where what belongs to a batch as a whole lies."""
@@ -106,8 +161,10 @@ class Project:
         kinds = {
             results / "metrics.tsv": f"scores of {len(self.samples)} samples",
             results / name / f"{name}.swc": "tree, one for each sample",
+            results / name / "trees": "trees, a folder for each sample",
             results / name / "overview.png": "picture, one for each sample",
             results / "trained/lm.safetensors": "trained weights",
+            results / "trained/em.safetensors": "trained weights",
             results / "benchmark/leaderboard.html": "leaderboard",
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
@@ -133,10 +190,14 @@ def open_project(values: dict[str, Any]) -> Project:
         return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
     folder = Path(settings.dataset)
     # A folder of trees alone is one for the benchmark.
-    only_trees = bool(contest.discover(folder))
+    only_trees = bool(gold.discover(folder))
     found = dataset.discover(folder, results=results, may_be_empty=only_trees, keep_wrong=True)
     samples = {sample.name: sample for sample in found}
-    return Project(settings, folder, samples, is_demo=False)
+    project = Project(settings, folder, samples, is_demo=False)
+    if settings.weights.lm == settings.weights.em != "" and all(map(project.of_modality, config.MODALITIES)):
+        allowed = "weights={lm: FILE, em: FILE} for a dataset of two modalities"
+        raise InputError("weights", f"one file, {settings.weights.lm}", allowed)
+    return project
 
 
 def _demo_samples(folder: Path, neurons: int) -> dict[str, Sample]:
@@ -146,18 +207,8 @@ def _demo_samples(folder: Path, neurons: int) -> dict[str, Sample]:
 
 
 def check_weights(path: Path) -> Path:
-    """`path`, if it is a safetensors file; what is in it is checked by infer."""
-    allowed = 'a weights file made by train, or weights: "" to train one on the dataset first'
-    if not path.is_file():
-        raise InputError(f"weights: {path}", "no such file", allowed)
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(size)) if size < 100_000_000 else None
-        except ValueError:
-            header = None
-    if not isinstance(header, dict):
-        raise InputError(f"weights: {path}", "not a safetensors file", allowed)
+    """`path`, if it is weights that `train` made, by its header."""
+    contract.read(path)
     return path
 
 
@@ -228,7 +279,7 @@ def hold(results: Path) -> IO[str]:
 
 @cache
 def _voxels(image: Path) -> int:
-    return dataset.image_voxels(image)
+    return images.count_voxels(image)
 
 
 def _joined(triple: tuple[float, float, float]) -> str:

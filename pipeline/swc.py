@@ -122,6 +122,11 @@ def write(path: Path, tree: Tree, *, header: dict[str, str] | None = None) -> No
 
 def sorted_tree(tree: Tree) -> Tree:
     """The same forest, each tree depth first from its root, soma roots first; otherwise in row order."""
+    return take(tree, depth_first(tree))
+
+
+def depth_first(tree: Tree) -> np.ndarray:
+    """(n,) int64: rows, each tree depth first from its root, soma roots first; otherwise in row order."""
     children: list[list[int]] = [[] for _ in range(len(tree))]
     for row, above in enumerate(tree.parent.tolist()):
         if above >= 0:
@@ -133,7 +138,7 @@ def sorted_tree(tree: Tree) -> Tree:
         row = stack.pop()
         order.append(row)
         stack.extend(reversed(children[row]))
-    return take(tree, np.array(order, np.int64))
+    return np.array(order, np.int64)
 
 
 def take(tree: Tree, rows: np.ndarray) -> Tree:
@@ -141,6 +146,15 @@ def take(tree: Tree, rows: np.ndarray) -> Tree:
     place = np.full(len(tree) + 1, -1, np.int64)  # the last entry serves parent -1
     place[rows] = np.arange(len(rows))
     return Tree(tree.xyz[rows], tree.radius[rows], place[tree.parent[rows]], tree.type[rows])
+
+
+def joined(trees: list[Tree]) -> Tree:
+    """Several trees as one forest, rows in their order."""
+    before = np.cumsum([0, *map(len, trees)])[:-1]
+    parent = [np.where(tree.parent < 0, -1, tree.parent + first) for tree, first in zip(trees, before)]
+    fields = ([getattr(tree, name) for tree in trees] for name in ("xyz", "radius", "type"))
+    xyz, radius, kind = (np.concatenate(parts) for parts in fields)
+    return Tree(xyz, radius, np.concatenate(parent), kind)
 
 
 def cable_length(tree: Tree) -> float:

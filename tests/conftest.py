@@ -41,14 +41,36 @@ def peak_memory():
 
 
 @pytest.fixture(scope="session")
-def tiny_network():
+def tiny_module():
     """A slice segmenter of random weights for windows of 5 slices of 16 x 16 pixels, in evaluation mode."""
     import torch
 
-    from pipeline.network.vit3d import Architecture, SliceSegmenter
+    from pipeline.network.slices import Architecture, SliceSegmenter
 
     torch.manual_seed(0)
     return SliceSegmenter(Architecture(depth=5, tile=16, width=24, blocks=4, heads=3)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_module, tmp_path_factory) -> Path:
+    """The weights file of tiny_module."""
+    return save_slices(tmp_path_factory.mktemp("weights") / "tiny.safetensors", tiny_module)
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tiny_weights):
+    """tiny_module as the stages see it."""
+    from pipeline.network import model
+
+    return model.load(tiny_weights)
+
+
+def save_slices(path: Path, module) -> Path:
+    """Weights of a slice segmenter of light microscopy with its contract, and where they are."""
+    from pipeline.network import weights
+
+    weights.save(path, module, levels="percentiles 1", voxel_um=((0.2,) * 3, (3.2, 0.8, 0.8)), card={})
+    return path
 
 
 def tree_of(rows):

@@ -2,35 +2,45 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import blocks
-from pipeline.network.predict import predict_block, reach
+from pipeline.blocks import Grid
+from pipeline.network.predict import predict_block
 from pipeline.stages.tile import windows_with_signal
 
 
-def whole(network, volume, *, depth=5, window=16, stride=12, plane=2**31, voxels=2**40, signal=None, batch=4):
-    """Probability of a whole volume, block by block, as infer and stack make it."""
-    if signal is None:
-        grids = [len(blocks.grid_starts(size, window, stride)) for size in volume.shape[1:]]
-        signal = np.ones((volume.shape[0], *grids), bool)
-    plan = blocks.make_plan(
-        signal, volume.shape, depth=depth, window=window, stride=stride, plane=plane, voxels=voxels
-    )
-    result = np.full(volume.shape, np.nan, np.float32)
+def slices(shape, *, depth=5, edge=16, stride=12):
+    """The grid of a slice segmenter: the middle slice of its window is its core."""
+    return Grid(shape, window=(depth, edge, edge), core=(1, edge, edge), stride=(1, stride, stride))
+
+
+def volumetric(shape, *, window=(6, 16, 16), core=(4, 16, 12), stride=(3, 8, 9)):
+    """The grid of a network whose cores overlap along all axes, and are smaller than what it reads along two."""
+    return Grid(shape, window=window, core=core, stride=stride)
+
+
+GRIDS = pytest.mark.parametrize("make_grid", [slices, volumetric])
+
+
+def whole(run, image, grid, *, plane=2**31, voxels=2**40, signal=None, batch=4):
+    """Probability (c, z, y, x) of a whole volume, block by block, as infer and stack make it."""
+    signal = np.ones(grid.counts, bool) if signal is None else signal
+    plan = blocks.make_plan(signal, grid, plane=plane, voxels=voxels)
+    result = np.full((1, *image.shape), np.nan, np.float32)
     for block in plan.blocks:
-        grey = blocks.read_clamped(volume, reach(block, plan))
-        core = tuple(slice(*ends) for ends in zip(block.start, block.stop, strict=True))
+        grey = blocks.read_clamped(image, grid.reach(block))
+        core = (slice(None), *(slice(*ends) for ends in zip(block.start, block.stop, strict=True)))
         assert np.isnan(result[core]).all(), "two blocks write the same voxel"
-        result[core] = predict_block(network, grey, block, plan, batch=batch)
-    return result
+        result[core] = predict_block(run, grey, block, grid, batch=batch)
+    return result[0]
 
 
-def centre_slice(window):
-    """A network that returns what it sees: the logit of its centre slice."""
-    return torch.logit(window[:, :, window.shape[2] // 2], eps=1e-6)
+def core_of(grid):
+    """A network that returns what it sees: the core of its window."""
+    inner = tuple(slice(a, a + edge) for a, edge in zip(grid.margin, grid.core))
+    return lambda windows: windows[(slice(None), *inner)][:, None]
 
 
 @given(
@@ -64,30 +74,51 @@ def test_cores_of_the_blocks_fill_the_volume_once(shape, plane, voxels):
     assert (count == 1).all()
 
 
+@GRIDS
 @settings(deadline=None, max_examples=25)
-@given(shape=st.tuples(st.integers(1, 7), st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 99))
-def test_a_network_that_returns_its_centre_slice_gives_the_volume_back(shape, seed):
-    volume = np.random.default_rng(seed).uniform(0.01, 0.99, shape).astype(np.float32)
-    np.testing.assert_allclose(whole(centre_slice, volume), volume, atol=2e-6)
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 99))
+def test_a_network_that_returns_its_core_gives_the_volume_back(make_grid, shape, seed):
+    image = np.random.default_rng(seed).uniform(0.01, 0.99, shape).astype(np.float32)
+    grid = make_grid(shape)
+    np.testing.assert_allclose(whole(core_of(grid), image, grid), image, atol=2e-6)
 
 
 def test_slice_z_carries_z_at_both_ends_too():
-    volume = np.broadcast_to(np.linspace(0.05, 0.95, 10, dtype=np.float32)[:, None, None], (10, 20, 33))
-    np.testing.assert_allclose(whole(centre_slice, volume)[:, 7, 9], volume[:, 0, 0], atol=1e-6)
+    image = np.broadcast_to(np.linspace(0.05, 0.95, 10, dtype=np.float32)[:, None, None], (10, 20, 33))
+    grid = slices(image.shape)
+    np.testing.assert_allclose(whole(core_of(grid), image, grid)[:, 7, 9], image[:, 0, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("cut", [{"voxels": 900}, {"plane": 13}, {"plane": 29, "voxels": 500}, {"voxels": 1}])
+CUTS = pytest.mark.parametrize(
+    "cut", [{"voxels": 900}, {"plane": 13}, {"plane": 29, "voxels": 500}, {"voxels": 1}]
+)
+
+
+@CUTS
 def test_probability_does_not_depend_on_the_cut(cut, tiny_network):
-    volume = np.random.default_rng(0).random((7, 45, 38), np.float32)
-    with torch.inference_mode():
-        np.testing.assert_array_equal(
-            np.rint(255 * whole(tiny_network, volume, **cut)), np.rint(255 * whole(tiny_network, volume))
-        )
+    image = np.random.default_rng(0).random((7, 45, 38), np.float32)
+    grid = slices(image.shape)
+    np.testing.assert_array_equal(
+        np.rint(255 * whole(tiny_network.run, image, grid, **cut)),
+        np.rint(255 * whole(tiny_network.run, image, grid)),
+    )
+
+
+@CUTS
+def test_overlapping_volumetric_windows_do_not_depend_on_the_cut_either(cut):
+    image = np.random.default_rng(0).random((11, 45, 38), np.float32)
+    grid = volumetric(image.shape)
+
+    def blurred(windows):
+        """Each voxel of the core with the mean of its whole window: as a norm over the window would do."""
+        return (core_of(grid)(windows) + windows.mean((1, 2, 3))[:, None, None, None, None]) / 2
+
+    np.testing.assert_array_equal(whole(blurred, image, grid, **cut), whole(blurred, image, grid))
 
 
 def test_a_plan_read_back_is_the_plan(tmp_path):
-    signal = np.random.default_rng(0).random((4, 3, 5)) > 0.5
-    plan = blocks.make_plan(signal, (4, 40, 60), depth=5, window=16, stride=12, plane=30, voxels=2000)
+    signal = np.random.default_rng(0).random(slices((4, 40, 60)).counts) > 0.5
+    plan = blocks.make_plan(signal, slices((4, 40, 60)), plane=30, voxels=2000)
     path = tmp_path / "plan.json"
     path.write_text(blocks.plan_text(plan))
     assert blocks.read_plan(path) == plan
@@ -96,12 +127,12 @@ def test_a_plan_read_back_is_the_plan(tmp_path):
 def test_windows_without_signal_are_skipped_and_a_dim_neurite_is_none_of_them():
     rng = np.random.default_rng(1)
     background, noise = 100.0, 5.0
-    volume = background + noise * rng.standard_normal((9, 128, 128))
-    grid = {"depth": 5, "window": 32, "stride": 24}
+    image = background + noise * rng.standard_normal((9, 128, 128))
+    grid = slices(image.shape, edge=32, stride=24)
     threshold = background + 6 * noise / 3
-    assert not windows_with_signal(volume, threshold, **grid).any()
-    volume[4, 40:43, :] += 3 * noise  # three pixels wide, three sigma bright, in one slice only
-    signal = windows_with_signal(volume, threshold, **grid)
+    assert not windows_with_signal(Chunked(image), threshold, grid).any()
+    image[4, 40:43, :] += 3 * noise  # three pixels wide, three sigma bright, in one slice only
+    signal = windows_with_signal(Chunked(image), threshold, grid)
     starts = blocks.grid_starts(128, 32, 24)
     crossed = (starts < 43) & (starts + 32 > 40)
     assert signal[2:7, crossed].all(), "every window that sees the neurite, in all slices that look at it"
@@ -109,11 +140,41 @@ def test_windows_without_signal_are_skipped_and_a_dim_neurite_is_none_of_them():
 
 
 def test_skipped_windows_are_exactly_zero_and_the_others_as_before(tiny_network):
-    volume = np.random.default_rng(0).random((3, 40, 40), np.float32)
-    signal = np.zeros((3, 3, 3), bool)
+    image = np.random.default_rng(0).random((3, 40, 40), np.float32)
+    grid = slices(image.shape)
+    signal = np.zeros(grid.counts, bool)
     signal[1, 0, 0] = True
-    with torch.inference_mode():
-        skipped = whole(tiny_network, volume, signal=signal)
-        full = whole(tiny_network, volume)
+    skipped = whole(tiny_network.run, image, grid, signal=signal)
+    full = whole(tiny_network.run, image, grid)
     assert not skipped[[0, 2]].any() and not skipped[1, 16:].any()
     np.testing.assert_allclose(skipped[1, :12, :12], full[1, :12, :12], atol=1e-6)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 60), st.integers(1, 60)),
+    voxel=st.tuples(st.integers(0, 8), st.integers(0, 59), st.integers(0, 59)),
+)
+@GRIDS
+def test_exactly_the_windows_that_see_a_bright_place_hold_signal(make_grid, shape, voxel):
+    voxel = tuple(np.minimum(voxel, np.array(shape) - 1))
+    image = np.zeros(shape)
+    image[voxel] = 9.0
+    grid = make_grid(shape)
+    signal = windows_with_signal(Chunked(image), 0.5, grid)
+    for index in np.ndindex(*grid.counts):
+        first = np.multiply(index, grid.stride) - grid.margin
+        # The mean of 3 x 3 pixels is bright in the pixels beside the bright one too.
+        sees = all(
+            low <= place + reach and place - reach < low + edge
+            for low, edge, place, reach in zip(first, grid.window, voxel, (0, 1, 1))
+        )
+        assert signal[index] == sees
+
+
+class Chunked(np.ndarray):
+    """An array that says its chunks, as zarr does."""
+
+    chunks = (2, 64, 64)
+
+    def __new__(cls, array):
+        return np.asarray(array).view(cls)

@@ -1,6 +1,7 @@
 """Settings: one truth, and a clear line for each mistake."""
 
 import json
+import re
 
 import jsonschema
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from conftest import ROOT
 from pipeline import config, config_files
+from pipeline.config.base import why
 from pipeline.errors import InputError
 
 
@@ -23,7 +25,18 @@ def test_config_file_is_the_defaults_and_fits_the_schema():
 
 
 def test_every_setting_has_a_sentence():
-    assert [name for name, field in config.dotted() if not (field.description or "").endswith(".")] == []
+    assert [
+        name for name, field in config.dotted(config.Config) if not (field.description or "").endswith(".")
+    ] == []
+
+
+def test_every_default_has_a_reason():
+    assert [name for name, field in config.dotted(config.Config) if not why(field)] == []
+
+
+def test_a_table_of_the_docs_has_as_many_cells_in_every_row():
+    rows = [line for line in config_files.render()["docs/settings.md"].splitlines() if line.startswith("|")]
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +77,22 @@ def test_values_as_snakemakes_command_line_makes_them():
             "voxel_size": [1, 0.3, 0.3],
         }
     )
-    assert (read.dataset, read.weights, read.batch, read.trace.gap_um) == ("2024", "", 5, 2.5)
-    assert read.voxel_size == "1,0.3,0.3"
+    assert (read.dataset, read.weights.lm, read.batch, read.trace.gap_um) == ("2024", "", 5, 2.5)
+    assert read.voxel_size == "1.0,0.3,0.3"
+    assert (
+        config.load({"voxel_size": "1.0, 0.33, 0.33"}).voxel_size == "1.0,0.33,0.33"
+    )  # one argument, no blanks
+
+
+def test_plain_weights_serve_either_modality_and_a_section_each_its_own():
+    assert config.load({"weights": "a.safetensors"}).weights.model_dump() == {
+        "lm": "a.safetensors",
+        "em": "a.safetensors",
+    }
+    assert config.load({"weights": {"em": "b"}}).weights.lm == config.Config().weights.lm
+
+
+def test_an_empty_section_is_its_defaults():
     assert config.load({"trace": None}) == config.Config()  # "trace:" with nothing below it
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline.dataset import Sample, discover, image_voxels
+from pipeline.dataset import Sample, discover
 from pipeline.errors import InputError
+from pipeline.images import count_voxels
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def test_a_full_row_is_read(folder):
             reference=folder / "a.swc",
             reference_unit="voxel",
             root=(47.0, 388.5, 0.0),
+            modality="lm",
         )
     ]
 
@@ -183,7 +185,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(folder):
     write_sheet(
         folder,
         "a a.tif 1,1 _ _ _ _",
-        "a sub/b.tif 1,0,1 a.swc pixels _ em",
+        "a sub/b.tif 1,0,1 a.swc pixels _ xm",
         "../c a.tif _ _ _ 1,2 _",
         "d missing.tif _ missing.swc _ _ _",
         "_ _ _ _ _ _ _",
@@ -195,7 +197,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(folder):
         "2, voxel_size: found '1,1'",
         "3, voxel_size: found '1,0,1'",
         "3, reference_unit: found 'pixels'; allowed: um | voxel | nm",
-        "3, modality: found 'em'; allowed: lm",
+        "3, modality: found 'xm'; allowed: lm | em",
         "4, sample: sample name '../c'",
         "4, root: found '1,2'",
         "5, image: no such file",
@@ -280,17 +282,17 @@ def test_the_number_of_voxels_comes_from_the_headers(tmp_path):
         ("one_page", {"imagej": True, "metadata": {"axes": "ZYX"}, "truncate": True}),
     ):
         tifffile.imwrite(tmp_path / f"{name}.tif", values, **options)
-        assert image_voxels(tmp_path / f"{name}.tif") == values.size
+        assert count_voxels(tmp_path / f"{name}.tif") == values.size
     from pipeline import volume
 
     volume.create(tmp_path / "a.zarr", shape=values.shape, dtype="u1", voxel_size=(1, 1, 1))
-    assert image_voxels(tmp_path / "a.zarr") == values.size
+    assert count_voxels(tmp_path / "a.zarr") == values.size
 
 
 def test_the_number_of_voxels_of_a_damaged_file_is_its_size(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"x" * 123)
-    assert image_voxels(tmp_path / "a.tif") == 123
-    assert image_voxels(tmp_path / "missing.tif") == 0
+    assert count_voxels(tmp_path / "a.tif") == 123
+    assert count_voxels(tmp_path / "missing.tif") == 0
 
 
 def test_ten_thousand_rows_cost_no_more_than_some_looks_at_their_paths(folder):
@@ -312,6 +314,6 @@ def test_the_real_datasets(shared):
     assert [sample.name for sample in samples] == ["OP_1", "OP_2", "OP_4", "OP_5", "OP_7", "OP_8"]
     assert samples[4].root == (47, 388, 0)
     assert samples[4].reference == shared / "data/diadem_op/OP_7.full.swc"
-    assert image_voxels(samples[4].image) == 71 * 512 * 512
+    assert count_voxels(samples[4].image) == 71 * 512 * 512
     names = [sample.name for sample in discover(shared / "data/trailmap")]
     assert names == ["train", "unlabelled", *(f"validation__crop_{index}" for index in range(10))]

@@ -165,7 +165,7 @@ def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
     projection = np.zeros((100, 300), np.uint8)
     projection[40, 250] = 255  # at x 125, y 20 um
     gold = line((110, 15, 0), (125, 20, 0), (130, 35, 0))
-    figure = picture.contest(gold, {"other": gold}, projection=projection, voxel_size=SIZE, tolerance_um=1)
+    figure = picture.benchmark(gold, {"other": gold}, projection=projection, voxel_size=SIZE, tolerance_um=1)
     assert len(figure.axes) == 2
     for panel in figure.axes:
         [image], vertices = panel.images, np.concatenate(panel.collections[0].get_segments())
@@ -180,7 +180,7 @@ def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
 @pytest.mark.parametrize("shift", [-500, 30, 500])
 def test_a_contest_shows_trees_beside_the_projection_too(shift):
     tree = line((10 + shift, 15, 0), (10 + shift, 15, 9), (30 + shift, 15, 9))
-    figure = picture.contest(
+    figure = picture.benchmark(
         tree, {"one": tree}, projection=np.zeros((50, 100)), voxel_size=SIZE, tolerance_um=1
     )
     for panel in figure.axes:

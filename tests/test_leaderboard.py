@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from pipeline import contest
+from pipeline.benchmark import gold
 from pipeline.errors import InputError
 from pipeline.stages.leaderboard import _page
 
@@ -45,7 +45,7 @@ def pipeline(*arguments):
 def results(dataset, tmp_path_factory):
     """The folder that holds leaderboard.html and leaderboard.tsv."""
     folder = tmp_path_factory.mktemp("benchmark")
-    for neuron in contest.discover(dataset):
+    for neuron in gold.discover(dataset):
         pipeline(
             *("evaluate", "--prediction", neuron.gold.with_name("auto"), "--reference", neuron.gold),
             *neuron.options.split(),
@@ -65,7 +65,7 @@ def results(dataset, tmp_path_factory):
 
 
 def test_neurons_their_species_and_units_come_from_the_folder(dataset):
-    fly, frog = contest.discover(dataset)
+    fly, frog = gold.discover(dataset)
     assert (fly.name, fly.species, list(fly.tracings)) == ("fly_1", "fly", ["broken", "exact", "far", "half"])
     assert (frog.unit, frog.options) == ("voxel", "--unit=voxel --voxel-size=2,0.5,0.5")
 
@@ -73,17 +73,17 @@ def test_neurons_their_species_and_units_come_from_the_folder(dataset):
 def test_without_a_sheet_trees_are_in_um_and_the_species_is_unknown(tmp_path):
     write(tmp_path, "one", GOLD, exact=GOLD)
     write(tmp_path, "nobody_tried", GOLD)
-    [neuron] = contest.discover(tmp_path)
+    [neuron] = gold.discover(tmp_path)
     assert (neuron.name, neuron.species, neuron.options) == ("one", "unknown", "--unit=um")
 
 
 def test_a_bad_sheet_is_named(tmp_path):
     (tmp_path / "neurons.tsv").write_text("name\tspecies\n")
     with pytest.raises(InputError, match=r"neurons.tsv: columns name, species; allowed: a column neuron"):
-        contest.discover(tmp_path)
+        gold.discover(tmp_path)
     (tmp_path / "neurons.tsv").write_text("neuron\tvoxel_size\na\t1,2\n")
     with pytest.raises(InputError, match="voxel_size of a"):
-        contest.discover(tmp_path)
+        gold.discover(tmp_path)
 
 
 def read_table(results):
@@ -190,6 +190,6 @@ def test_a_folder_of_trees_alone_is_enough_and_a_tracer_is_added_by_its_files(da
     jobs = dict(line.split() for line in planned.stdout.splitlines() if len(line.split()) == 2)
     assert jobs["score_tracings"] == "2"
     assert "infer" not in jobs
-    listed = contest.discover(dataset)[0].tracings
+    listed = gold.discover(dataset)[0].tracings
     (dataset / "fly_1/auto/new.swc").write_text(GOLD)
-    assert set(contest.discover(dataset)[0].tracings) - set(listed) == {"new"}
+    assert set(gold.discover(dataset)[0].tracings) - set(listed) == {"new"}

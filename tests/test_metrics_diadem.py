@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline import swc
-from pipeline.metrics import diadem
-from pipeline.metrics.binary_tree import Nodes
 from pipeline.metrics.compare import Measured, compare
-from pipeline.metrics.diadem import Limits
+from pipeline.metrics.diadem import matching as diadem
+from pipeline.metrics.diadem.binary_tree import Nodes
+from pipeline.metrics.diadem.matching import Limits
 from pipeline.swc import Tree
 
 

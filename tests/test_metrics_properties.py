@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from pipeline import swc
-from pipeline.metrics import labels, masks, rooted
+from pipeline.metrics import labels, masks
 from pipeline.metrics.compare import Measured, compare
+from pipeline.metrics.paths import rooted
 from pipeline.swc import Tree
 
 pytestmark = pytest.mark.filterwarnings("error")

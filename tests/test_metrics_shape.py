@@ -7,9 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from conftest import line, tree_of
-from pipeline.metrics import rooted, shape
+from pipeline.metrics import shape
 from pipeline.metrics.compare import Measured, compare, profiles
 from pipeline.metrics.distance import Edges
+from pipeline.metrics.paths import rooted
 
 STAR = tree_of([[0, 0, 0, -1], [50, 0, 0, 0], [-50, 0, 0, 0], [0, 50, 0, 0], [0, -50, 0, 0]])
 Y = tree_of([[0, 0, 0, -1], [10, 0, 0, 0], [10, 5, 0, 1], [10, -20, 0, 1]])

@@ -5,8 +5,8 @@ import pytest
 
 from conftest import line, tree_of
 from pipeline import swc
-from pipeline.metrics import rooted, topology
 from pipeline.metrics.compare import Measured, compare
+from pipeline.metrics.paths import rooted, topology
 
 # A trunk of 100, then two arms of 100 each.
 Y = tree_of([[0, 0, 0, -1], [100, 0, 0, 0], [100, 100, 0, 1], [100, -100, 0, 1]])

@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from conftest import tree_of
-from pipeline.metrics import rooted, ways
 from pipeline.metrics.distance import Edges
+from pipeline.metrics.paths import rooted, ways
 
 
 def random_forest(rng, nodes=40):

@@ -1,14 +1,19 @@
 """Identities of the 3D vision transformer and its inflation from 2D: they prove that a transfer is one."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from conftest import ROOT, save_slices
+from pipeline import intensity
 from pipeline.errors import InputError
-from pipeline.network import inflate, weights
-from pipeline.network.vit3d import Architecture, Encoder, SliceSegmenter
+from pipeline.network import contract, inflate, weights
+from pipeline.network.slices import Architecture, Encoder, SliceSegmenter
 
 SMALL = Architecture(depth=5, tile=64, patch=16, width=48, blocks=4, heads=3)
 
@@ -185,22 +190,21 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, tmp_path):
     path = tmp_path / "vit.safetensors"
     save_file(state, path)
     with pytest.raises(InputError, match=r"vit\.safetensors.*blocks\.[29]\.mlp\.fc1\.weight"):
-        weights.start_model(path, SMALL, how="center", seed=0)
+        weights.start_slices(path, SMALL, how="center", seed=0)
 
 
 def test_scratch_and_inflated_models_of_one_seed_differ_in_the_encoder_only(tmp_path):
     path = tmp_path / "vit.safetensors"
     save_file(checkpoint_2d(), path)
-    scratch = weights.start_model(None, SMALL, how="center", seed=7).state_dict()
-    inflated = weights.start_model(path, SMALL, how="center", seed=7).state_dict()
+    scratch = weights.start_slices(None, SMALL, how="center", seed=7).state_dict()
+    inflated = weights.start_slices(path, SMALL, how="center", seed=7).state_dict()
     assert all(torch.equal(scratch[name], inflated[name]) for name in scratch if name.startswith("decoder."))
     assert not torch.equal(scratch["encoder.pos_embed"], inflated["encoder.pos_embed"])
 
 
 def test_weights_on_disk_give_the_same_logits_to_half_precision(tmp_path, window):
     model = SliceSegmenter(SMALL).eval()
-    weights.save(tmp_path / "m.safetensors", model, card={})
-    loaded = weights.load(tmp_path / "m.safetensors")
+    loaded = weights.load(save_slices(tmp_path / "m.safetensors", model))
     assert loaded.architecture == SMALL
     with torch.inference_mode():
         np.testing.assert_allclose(loaded(window), model(window), atol=2e-3)
@@ -210,7 +214,7 @@ def test_the_same_model_and_card_give_the_same_bytes(tmp_path):
     model = SliceSegmenter(SMALL)
     card = {"settings": {"steps": 1, "seed": 2}, "version": "1", "note": "x"}
     for name in ("a", "b"):
-        weights.save(tmp_path / name, model, card=card)
+        weights.save(tmp_path / name, model, levels="x 1", voxel_um=((1, 1, 1), (2, 2, 2)), card=card)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -225,6 +229,22 @@ def test_a_file_that_holds_no_weights_is_refused(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"w\.safetensors"):
         weights.load(path)
+
+
+def test_the_header_says_without_torch_what_the_network_reads_and_answers(tmp_path):
+    path = save_slices(tmp_path / "m.safetensors", SliceSegmenter(SMALL))
+    about = contract.read(path)
+    assert (about.window, about.core, about.channels) == ((5, 64, 64), (1, 64, 64), ("neurite",))
+    assert about.levels in intensity.LEVELS and about.dark_is_empty
+    assert about.architecture == {"name": "slices", **vars(SMALL)}
+    code = (
+        f"import sys; from pipeline.network import contract; contract.read({str(path)!r});"
+        "print('torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+        == "False\n"
+    )
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

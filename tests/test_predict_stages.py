@@ -1,18 +1,21 @@
 """tile, infer and stack on files: the volume that comes out, and what a killed run leaves."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
+from conftest import save_slices
 from pipeline import config, volume
 from pipeline.errors import InputError
-from pipeline.network import weights
+from pipeline.network.slices import Architecture, SliceSegmenter
 from pipeline.stages import infer, ingest, stack, tile
 
-TILE = config.Tile(window=16, depth=5, overlap=0.25, block_voxels=65_536)
+TILE = config.Tile(overlap=0.25, block_voxels=65_536)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_network):
+def made(tmp_path_factory, tiny_module):
     """A folder with image.zarr (noise, a bright bar in it), plan.json and w.safetensors."""
     folder = tmp_path_factory.mktemp("made")
     voxels = np.random.default_rng(0).integers(90, 111, (40, 50, 70)).astype(np.uint8)
@@ -21,8 +24,8 @@ def made(tmp_path_factory, tiny_network):
 
     tifffile.imwrite(folder / "image.tif", voxels)
     ingest.run(folder / "image.tif", folder / "image.zarr", voxel_size="1,0.5,0.5")
-    tile.run(folder / "image.zarr", folder / "plan.json", settings=TILE)
-    weights.save(folder / "w.safetensors", tiny_network, card={})
+    save_slices(folder / "w.safetensors", tiny_module)
+    tile.run(folder / "image.zarr", folder / "w.safetensors", folder / "plan.json", settings=TILE)
     return folder
 
 
@@ -34,11 +37,35 @@ def predicted(made, output, *, plan="plan.json"):
 
 def test_the_probability_has_the_shape_and_voxel_size_of_the_image(made, tmp_path):
     result = predicted(made, tmp_path / "blocks")
-    assert result.array.shape == (40, 50, 70)
+    assert result.shape == (40, 50, 70)
+    assert result.channels == ("neurite",)
     assert result.array.dtype == np.uint8
     assert result.voxel_size == (1, 0.5, 0.5)
-    assert not result.array[:14].any(), "windows that do not see the bar are empty"
-    assert result.array[20].any()
+    assert not result.array[0, :14].any(), "windows that do not see the bar are empty"
+    assert result.array[0, 20].any()
+
+
+def test_a_prediction_says_what_made_it(made, tmp_path):
+    told = predicted(made, tmp_path / "blocks").attributes["network"]
+    assert told["weights_sha256"] == hashlib.sha256((made / "w.safetensors").read_bytes()).hexdigest()
+    assert (told["device"], told["arithmetic"]) in (("cpu", "fp32"), ("cuda", "bf16"))
+    assert told["version"] and told["torch"]
+
+
+def test_two_jobs_of_one_sample_at_once_leave_a_whole_folder(made, tmp_path, monkeypatch):
+    expected = predicted(made, tmp_path / "expected").array[:]
+    calls, original = [], infer._predict
+
+    def overtaken(*arguments):
+        calls.append(1)
+        if len(calls) == 2:  # the other job begins, finds the first block, and ends before this one
+            infer.run(made / "image.zarr", made / "plan.json", made / "w.safetensors", tmp_path / "twice")
+        return original(*arguments)
+
+    monkeypatch.setattr(infer, "_predict", overtaken)
+    result = predicted(made, tmp_path / "twice").array[:]
+    np.testing.assert_array_equal(result, expected)
+    assert not list(tmp_path.glob(".twice*"))
 
 
 def test_the_volume_does_not_depend_on_how_it_was_cut(made, tmp_path):
@@ -46,7 +73,7 @@ def test_the_volume_does_not_depend_on_how_it_was_cut(made, tmp_path):
     narrow = TILE.model_copy(update={"block_edge": 128})
     expected = predicted(made, tmp_path / "cut").array[:]
     for name, settings in (("whole", whole), ("narrow", narrow)):
-        tile.run(made / "image.zarr", made / f"{name}.json", settings=settings)
+        tile.run(made / "image.zarr", made / "w.safetensors", made / f"{name}.json", settings=settings)
         result = predicted(made, tmp_path / name, plan=f"{name}.json").array[:]
         np.testing.assert_array_equal(result, expected)
 
@@ -78,9 +105,10 @@ def test_a_killed_inference_goes_on_behind_its_last_block(made, tmp_path, monkey
 
 
 def test_weights_for_other_windows_are_refused(made, tmp_path):
-    tile.run(made / "image.zarr", tmp_path / "plan.json", settings=TILE.model_copy(update={"window": 32}))
-    with pytest.raises(InputError, match="tile.window 16"):
-        infer.run(made / "image.zarr", tmp_path / "plan.json", made / "w.safetensors", tmp_path / "blocks")
+    other = SliceSegmenter(Architecture(tile=32, width=24, blocks=4, heads=3))
+    weights = save_slices(tmp_path / "other.safetensors", other)
+    with pytest.raises(InputError, match="a plan that tile made with .*other.safetensors"):
+        infer.run(made / "image.zarr", made / "plan.json", weights, tmp_path / "blocks")
     assert not (tmp_path / "blocks").exists()
 
 

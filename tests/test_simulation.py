@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline import config, dataset, swc, volume
+from pipeline import config, dataset, images, swc
 from pipeline.rasterise import mask
 from pipeline.simulation import Camera, Staining, grow, random_scene, random_voxel_size, render
 from pipeline.simulation.demo import demo_neuron
@@ -233,7 +233,7 @@ def test_the_demo_dataset_is_found_read_and_the_same_each_time(tmp_path):
     samples = dataset.discover(tmp_path / "once")
     assert [sample.name for sample in samples] == ["neuron_1", "neuron_2"]
     for sample in samples:
-        image, tree = volume.open_image(sample.image), swc.read(sample.reference, unit=sample.reference_unit)
+        image, tree = images.open_image(sample.image), swc.read(sample.reference, unit=sample.reference_unit)
         assert image.shape == (48, 256, 256)
         assert image.voxel_size == pytest.approx(sample.voxel_size, rel=1e-6)  # the TIFF says it too
         root_zyx = um_to_voxel(tree.xyz[0], sample.voxel_size)

@@ -1,9 +1,10 @@
 """segment and trace on files: what is written for a neurite, for nothing, for volumes that do not fit."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from pipeline import swc, volume
+from pipeline import config, swc, volume
 from pipeline.errors import InputError
 from pipeline.stages import segment, trace
 
@@ -11,10 +12,16 @@ VOXEL = (1.0, 0.4, 0.4)
 
 
 def stored(path, array):
+    """A prediction of one channel, as stack writes it."""
     made = volume.create(
-        path, shape=array.shape, dtype=array.dtype, voxel_size=VOXEL, attributes={"source": "neuron.tif"}
+        path,
+        shape=array.shape,
+        dtype=array.dtype,
+        voxel_size=VOXEL,
+        channels=("neurite",),
+        attributes={"source": "neuron.tif"},
     )
-    made[:] = array
+    made[0] = array
     return path
 
 
@@ -27,11 +34,10 @@ def tube():
 
 
 def run_both(tmp_path, probability, **options):
-    image = stored(tmp_path / "image.zarr", probability)
-    certain = stored(tmp_path / "probability.zarr", probability)
+    prediction = stored(tmp_path / "prediction.zarr", probability)
     labels, output = tmp_path / "labels.zarr", tmp_path / "neuron.swc"
-    segment.run(certain, labels)
-    trace.run(labels, certain, image, output, **options)
+    segment.run(prediction, labels)
+    trace.run(labels, prediction, output, tmp_path / "neurons.tsv", **options)
     return labels, output
 
 
@@ -68,8 +74,52 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, tube):
 def test_volumes_of_different_shapes_are_an_error(tmp_path, tube):
     labels, _ = run_both(tmp_path, tube)
     other = stored(tmp_path / "other.zarr", tube[:-1])
-    with pytest.raises(InputError, match="three equal shapes"):
-        trace.run(labels, other, tmp_path / "image.zarr", tmp_path / "out.swc")
+    with pytest.raises(InputError, match="two equal shapes"):
+        trace.run(labels, other, tmp_path / "out.swc", tmp_path / "neurons.tsv")
+
+
+def test_a_prediction_of_another_modality_is_told_by_its_channels(tmp_path, tube):
+    made = volume.create(
+        tmp_path / "em.zarr", shape=tube.shape, dtype="uint8", voxel_size=VOXEL, channels=("affinity_z",)
+    )
+    made[0] = tube
+    with pytest.raises(InputError, match="channels affinity_z; allowed: a volume with a channel neurite"):
+        segment.run(tmp_path / "em.zarr", tmp_path / "labels.zarr")
+
+
+@pytest.fixture
+def two_tubes(tube):
+    """The tube, and a second one of 16 um beside it."""
+    tube[5:8, 30:35, 10:51] = 255
+    return tube
+
+
+def test_all_neurons_are_a_folder_of_trees_the_longest_first_and_a_table(tmp_path, two_tubes):
+    _, folder = run_both(tmp_path, two_tubes, settings=config.Trace(neurons="all", min_length_um=10.0))
+    trees = [swc.read(folder / f"{number}.swc") for number in (1, 2)]
+    assert [swc.cable_length(tree) for tree in trees] == pytest.approx([32, 16], abs=1.5)
+    rows = pd.read_csv(tmp_path / "neurons.tsv", sep="\t").set_index("id")
+    np.testing.assert_allclose(rows["length_um"], [swc.cable_length(tree) for tree in trees], atol=1e-3)
+    assert rows["tips"].tolist() == [2, 2] and rows["branches"].tolist() == [0, 0]
+    assert rows["confidence"].min() > 0.95
+
+
+def test_trees_below_the_least_length_are_left_out(tmp_path, two_tubes):
+    _, folder = run_both(tmp_path, two_tubes, settings=config.Trace(neurons="all", min_length_um=20.0))
+    assert sorted(path.name for path in folder.glob("*.swc")) == ["1.swc"]
+
+
+def test_the_confidence_tells_where_a_gap_was_bridged(tmp_path, tube):
+    tube[:, :, 48:54] = 0  # 2.4 um without signal
+    _, output = run_both(tmp_path, tube)
+    tree = swc.read(output)
+    rows = pd.read_csv(tmp_path / "neuron.confidence.tsv", sep="\t")
+    assert rows["id"].tolist() == list(range(1, len(tree) + 1))
+    bridged = rows["link_cost"].notna().to_numpy()
+    middle = (tree.xyz[:, 0] + tree.xyz[tree.parent, 0])[bridged] / 2
+    assert ((middle > 48 * 0.4 - 2) & (middle < 54 * 0.4 + 2)).all() and bridged.sum() >= 2
+    assert rows["probability"][bridged].min() < 0.5 < rows["probability"][~bridged][1:].min()
+    assert 1.5 < rows["link_cost"][bridged].iloc[0] < 3.0
 
 
 @pytest.mark.parametrize("root", ["1,2", "a,b,c", "nan,1,1"])

@@ -45,7 +45,7 @@ def fail(folder: Path, stage: str, text: str, *lost: str) -> None:
 
 def table(results: Path) -> pd.DataFrame:
     names = results / "samples.json"
-    names.write_text('["c", "a", "b"]')
+    names.write_text('{"c": "c", "a": "a", "b": "b"}')
     summarize.run(results, names, results / "metrics.tsv", results / "run.json")
     return pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
 
@@ -133,17 +133,19 @@ def test_progress_on_one_line_counts_by_its_end(results):
 def test_after_a_failed_run_the_table_is_there_and_the_run_is_not_called_done(results):
     table(results)
     fail(results / "b", "ingest", "b.tif: no such file", "metrics.json")
-    arguments = (results, ["a", "b", "c"], results / "metrics.tsv", results / "run.json")
+    arguments = (results, {"a": "a", "b": "b", "c": "c"}, results / "metrics.tsv", results / "run.json")
     assert summarize.report_failure(*arguments) == ["b: ingest: b.tif: no such file"]
     assert "b\tfailed\tingest: b.tif: no such file" in (results / "metrics.tsv").read_text()
     assert not (results / "run.json").exists()
     summarize.report_failure(*arguments)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", None])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"a": 1}', None])
 def test_a_wrong_list_of_samples_is_told(results, content):
     names = results / "samples.json"
     if content is not None:
         names.write_text(content)
-    with pytest.raises(InputError, match=r"samples\.json.*allowed: a JSON list of sample names"):
+    with pytest.raises(
+        InputError, match=r"samples\.json.*allowed: (JSON, sample: sample of its volumes|at least one sample)"
+    ):
         summarize.run(results, names, results / "metrics.tsv", results / "run.json")

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline import config, rasterise, tracing
+from pipeline import config, rasterise
+from pipeline.neurons import NOTHING
 from pipeline.swc import Tree, cable_length, um_to_voxel
-from pipeline.tracing import graph
+from pipeline.tracing import graph, neuron
+from pipeline.tracing.field import Field
 from pipeline.tracing.segment import components
 
 VOXEL = (1.0, 0.4, 0.4)
@@ -27,10 +29,15 @@ def painted(tree, shape=SHAPE, voxel_size=VOXEL):
 
 
 def traced(probability, voxel_size=VOXEL, root_um=None, **settings):
-    labels = components(probability, voxel_size, high=0.6, low=0.3, min_size_um3=1.0, min_depth_um=0.0)
+    labels = components(probability, voxel_size, segment(min_size_um3=1.0))
     start = None if root_um is None else tuple(um_to_voxel(np.array(root_um, float), voxel_size))
-    settings = config.Trace(**settings).model_dump()
-    return tracing.trace(labels, probability, voxel_size=voxel_size, root_zyx=start, **settings)
+    field = Field(probability, voxel_size)
+    (found,) = neuron.trace(labels, field, config.Trace(**settings), root_zyx=start) or [NOTHING]
+    return found.tree
+
+
+def segment(**changes):
+    return config.Segment(**{"high": 0.6, "low": 0.3, "min_slices": 1, **changes})
 
 
 def tips(tree):
@@ -118,9 +125,9 @@ def test_a_gap_with_some_signal_is_bridged_further(share, bridged):
     broken = painted(lines([(5, 30, 15), (25, 30, 15)], [(33.5, 30, 15), (55, 30, 15)]))
     whole = painted(lines([(5, 30, 15), (55, 30, 15)]))
     dim = np.maximum(broken, (whole * share * 0.59).astype(np.uint8))
-    labels = components(broken, VOXEL, high=0.6, low=0.3, min_size_um3=1.0, min_depth_um=0.0)
-    settings = config.Trace(gap_um=6.0, doubt=0.0).model_dump()
-    tree = tracing.trace(labels, dim, voxel_size=VOXEL, root_zyx=(15, 75, 12), **settings)
+    labels = components(broken, VOXEL, segment(min_size_um3=1.0))
+    settings = config.Trace(gap_um=6.0, doubt=0.0)
+    tree = neuron.trace(labels, Field(dim, VOXEL), settings, root_zyx=(15, 75, 12))[0].tree
     assert (tree.xyz[:, 0].max() > 50) == bridged
 
 
@@ -222,7 +229,7 @@ def test_hysteresis_keeps_weak_voxels_only_beside_strong_ones():
     probability[1, 4, 2:6] = 100, 200, 100, 70  # strong at one voxel; 70/255 is below low
     probability[1, 4, 10:14] = 140  # weak everywhere
     probability[1, 1, 16] = 255  # strong, but too small
-    labels = components(probability, (1.0, 1.0, 1.0), high=0.6, low=0.3, min_size_um3=2.0, min_depth_um=0.0)
+    labels = components(probability, (1.0, 1.0, 1.0), segment(min_size_um3=2.0))
     assert labels.dtype == np.uint32
     assert np.argwhere(labels).tolist() == [[1, 4, 2], [1, 4, 3], [1, 4, 4]]
     assert labels.max() == 1
@@ -230,10 +237,16 @@ def test_hysteresis_keeps_weak_voxels_only_beside_strong_ones():
 
 @pytest.mark.parametrize(
     ("z_um", "slices", "kept"),
-    [(1.0, 1, False), (1.0, 2, True), (0.4, 2, False), (0.4, 3, True), (3.0, 1, True)],
+    [(1.0, 1, False), (1.0, 2, True), (0.15, 2, True), (0.3, 3, True), (2.0, 1, False)],
 )
-def test_what_is_no_deeper_than_a_um_is_noise_of_a_slice(z_um, slices, kept):
+def test_what_is_seen_in_one_slice_only_is_noise_whatever_their_distance(z_um, slices, kept):
     probability = np.zeros((9, 12, 40), np.uint8)
     probability[4 : 4 + slices, 4:7, 2:38] = 255
-    labels = components(probability, (z_um, 0.4, 0.4), high=0.6, low=0.3, min_size_um3=0.0, min_depth_um=1.0)
+    labels = components(probability, (z_um, 0.4, 0.4), segment(min_size_um3=0.0, min_slices=2))
     assert labels.any() == kept
+
+
+def test_an_image_of_one_slice_keeps_its_neurites():
+    probability = np.zeros((1, 12, 40), np.uint8)
+    probability[0, 4:7, 2:38] = 255
+    assert components(probability, (1.0, 0.4, 0.4), segment(min_size_um3=0.0, min_slices=2)).any()

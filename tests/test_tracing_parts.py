@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline import rasterise
-from pipeline.swc import Tree, cable_length, edge_lengths
+from pipeline import config, rasterise
+from pipeline.swc import Tree, cable_length, edge_lengths, take
 from pipeline.tracing import bridge, graph, prune, radius
+from pipeline.tracing.field import Field
 
 VOXEL = (1.0, 0.4, 0.4)
 
@@ -86,15 +87,16 @@ def gap_between(first_end, second_start):
 def test_tips_in_line_are_joined_up_to_the_gap(gap, joins):
     pieces, _ = gap_between((20, 10, 10), (20 + gap, 10, 10))
     dark = np.zeros((24, 60, 140), np.uint8)
-    made = bridge.join(pieces, dark, VOXEL, gap_um=5.0)
+    made, bridges = bridge.join(pieces, Field(dark, VOXEL), gap_um=5.0)
     assert (graph.pieces(made).max() == 0) == joins
+    assert bool(len(bridges.rows)) == joins
 
 
 def test_a_tip_meets_the_side_of_another_piece_only_over_two_thirds_of_the_gap():
     dark = np.zeros((24, 60, 140), np.uint8)
     for gap, joins in ((3.2, True), (3.6, False)):
         pieces = joined(straight((5, 5, 10), (50, 5, 10)), straight((27, 5 + gap, 10), (27, 20, 10)))
-        assert (graph.pieces(bridge.join(pieces, dark, VOXEL, gap_um=5.0)).max() == 0) == joins
+        assert (graph.pieces(bridge.join(pieces, Field(dark, VOXEL), gap_um=5.0)[0]).max() == 0) == joins
 
 
 def test_a_um_costs_all_in_the_dark_and_least_inside_and_falls_in_between():
@@ -109,12 +111,13 @@ def test_specks_are_no_stepping_stones():
     speck = straight((24, 10, 10), (25, 10, 10))
     pieces = joined(straight((5, 10, 10), (20, 10, 10)), speck, straight((29, 10, 10), (50, 10, 10)))
     dark = np.zeros((24, 60, 140), np.uint8)
-    assert graph.pieces(bridge.join(pieces, dark, VOXEL, gap_um=5.0)).max() == 2
+    assert graph.pieces(bridge.join(pieces, Field(dark, VOXEL), gap_um=5.0)[0]).max() == 2
 
 
 def pruned(tree, probability, **changes):
     settings = {"doubt": 0.5, "spur_um": 0.0, "spur_walls": 1.0, "cover_radii": 0.75} | changes
-    return prune.prune(tree, probability, VOXEL, **settings)
+    rows, parent = prune.prune(tree, Field(probability, VOXEL), config.Trace(**settings))
+    return take(Tree(tree.xyz, tree.radius, parent, tree.type), rows)
 
 
 def trunk_with_branch(length_um, trunk_radius=2.0):
@@ -161,9 +164,15 @@ def test_haze_and_what_lies_behind_a_costly_gap_go():
 
 
 def test_resampling_keeps_length_ends_and_forks(random_tree):
-    made = radius.resample(random_tree, 0.5)
+    made, lies_on = radius.resample(random_tree, 0.5)
     assert cable_length(made) == pytest.approx(cable_length(random_tree), rel=0.005)  # corners are cut
     assert edge_lengths(made).max() < 0.76
+    # Each new edge lies on the old one that it is said to lie on.
+    child = np.flatnonzero(made.parent >= 0)
+    middle, old = (made.xyz[child] + made.xyz[made.parent[child]]) / 2, lies_on[child]
+    ends = random_tree.xyz[old], random_tree.xyz[random_tree.parent[old]]
+    way = sum(np.linalg.norm(middle - end, axis=1) for end in ends)
+    assert (way - np.linalg.norm(ends[0] - ends[1], axis=1)).max() < 0.2
     critical = [t.xyz[(graph.degree(t) != 2) | (t.parent < 0)] for t in (random_tree, made)]
     np.testing.assert_allclose(np.sort(critical[0], axis=0), np.sort(critical[1], axis=0))
 
@@ -181,7 +190,19 @@ def test_a_line_beside_the_axis_moves_onto_it_and_gets_the_radius_of_the_tube():
     tube = straight((-2, 12, 10), (60, 12, 10), radius_um=2.0)
     probability = painted(tube)
     off = straight((5, 12.9, 10.8), (50, 12.9, 10.8), radius_um=1.0)
-    made = radius.centred(off, probability, VOXEL, rounds=3, smooth_um=0.7)
+    made = radius.centred(off, Field(probability, VOXEL), rounds=3, smooth_um=0.7)
     assert np.abs(made.xyz[:, 1:] - (12, 10)).max() < 0.15
-    measured = radius.measured(made, probability, VOXEL, smooth_um=0.7)
+    measured = radius.measured(made, Field(probability, VOXEL), smooth_um=0.7)
     assert np.abs(measured.radius - 2.0).max() < 0.25
+
+
+def test_a_branch_on_a_start_that_runs_within_the_trunk_is_kept_and_hangs_on_the_trunk():
+    trunk = straight((5, 8, 10), (50, 8, 10), radius_um=2.0)
+    beside = straight((10, 9, 10), (30, 9, 10), radius_um=1.0)
+    away = straight((30.3, 9.4, 10), (30.3, 19, 10), radius_um=0.5)
+    twig = straight((20, 9.4, 10), (20, 15, 10), radius_um=0.5)
+    tree = joined(trunk, beside, away, twig, at=[(1, 10), (2, len(trunk) + 40), (3, len(trunk) + 20)])
+    made = pruned(tree, painted(tree))
+    forks = made.xyz[graph.degree(made) > 2]
+    np.testing.assert_allclose(sorted(forks[:, 0]), [20, 30.3], atol=1.0)
+    assert graph.pieces(made).max() == 0

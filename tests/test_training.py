@@ -1,12 +1,23 @@
 """Pairs, windows, losses and the loop of the training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 
-from pipeline.network.vit3d import Architecture, SliceSegmenter
+from conftest import save_slices
+from pipeline import config, swc
+from pipeline.errors import InputError
+from pipeline.network import contract
+from pipeline.network.slices import Architecture, SliceSegmenter
+from pipeline.stages import ingest
+from pipeline.stages import train as stages_train
 from pipeline.swc import Tree
-from pipeline.training import augment, loop, losses, pairs
+from pipeline.training import augment, loop, losses, pairs, store
+from pipeline.training.pairs import RIM
+from pipeline.training.slices import SliceTask, dice, shares
 
 VOXEL_SIZE = (1.0, 0.5, 0.5)
 
@@ -114,7 +125,7 @@ def test_schedule_rises_from_zero_to_its_base_and_falls_to_zero():
 
 def test_every_parameter_is_in_one_group_and_deeper_blocks_learn_faster():
     model = SliceSegmenter(Architecture(tile=32, width=24, blocks=4, heads=3))
-    groups = loop.parameter_groups(model, encoder_rate=1.0, decoder_rate=3.0, layer_decay=0.5)
+    groups = task_of([], encoder_rate=1.0, decoder_rate=3.0, layer_decay=0.5).parameter_groups(model)
     rate = {id(p): group["rate"] for group in groups for p in group["params"]}
     assert len(rate) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     blocks = [rate[id(block.norm1.weight)] for block in model.encoder.blocks]
@@ -127,27 +138,38 @@ class Killed(Exception):
     pass
 
 
-def train(folder, pair, *, steps=6, killed_at=None):
-    """Weights after `steps` steps of a tiny model; killed_at: the validation of that step is a kill."""
+def task_of(pairs, *, batch=2, held_out=(), **rates):
+    rates = {"encoder_rate": 2e-4, "decoder_rate": 1e-3, "layer_decay": 0.75, **rates}
+    share = np.ones(max(len(pairs), 1))
+    return SliceTask(
+        list(pairs), share, held_out=list(held_out), batch=batch, depth=5, tile=32, seed=1, **rates
+    )
+
+
+def tiny():
     torch.manual_seed(0)
-    model = SliceSegmenter(Architecture(tile=32, width=24, blocks=4, heads=3))
-    batches = loop.Batches([pair], np.ones(1), size=2, depth=5, tile=32, seed=1)
+    return SliceSegmenter(Architecture(tile=32, width=24, blocks=4, heads=3))
+
+
+def train(folder, pair, *, steps=6, killed_at=None, digest=""):
+    """Weights after `steps` steps of a tiny model; killed_at: the validation of that step is a kill."""
+    task = task_of([pair])
 
     def validate(network):
         if killed_at is not None:
             raise Killed
         return 0.5
 
-    every = killed_at or steps
+    task.validate = validate
     log, checkpoint = folder / "log.tsv", folder / "checkpoint"
     trained = loop.fit(
-        model,
-        batches,
+        tiny(),
+        task,
         steps=steps,
         checkpoint=checkpoint,
         log=log,
-        validate=validate,
-        validate_every=every,
+        digest=digest,
+        validate_every=killed_at or steps,
         save_every=2,
         workers=0,
     )
@@ -167,13 +189,114 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path, p
     assert len(column[0]) == 7
 
 
+def test_a_checkpoint_of_other_settings_is_put_aside_and_told(tmp_path, pair, capsys):
+    expected, _ = train(tmp_path, pair, digest="these")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(Killed):
+        train(tmp_path / "b", pair, killed_at=5, digest="others")
+    anew, log = train(tmp_path / "b", pair, digest="these")
+    assert all(torch.equal(anew[name], expected[name]) for name in expected)
+    assert "of other settings or samples, put aside" in capsys.readouterr().out
+    assert len(log.splitlines()) == 7
+    assert (tmp_path / "b/checkpoint.other").is_file()
+
+
 def test_training_on_one_tube_finds_it(tmp_path, pair):
-    torch.manual_seed(0)
-    model = SliceSegmenter(Architecture(tile=32, width=24, blocks=4, heads=3))
-    batches = loop.Batches([pair], np.ones(1), size=4, depth=5, tile=32, seed=1)
-    losses_seen = tmp_path / "log.tsv"
-    loop.fit(
-        model, batches, steps=60, checkpoint=tmp_path / "c", log=losses_seen, decoder_rate=5e-3, workers=0
-    )
-    values = [float(row.split("\t")[2]) for row in losses_seen.read_text().splitlines()[1:]]
+    task, log = task_of([pair], batch=4, decoder_rate=5e-3), tmp_path / "log.tsv"
+    loop.fit(tiny(), task, steps=60, checkpoint=tmp_path / "c", log=log, workers=0)
+    values = [float(row.split("\t")[2]) for row in log.read_text().splitlines()[1:]]
     assert np.mean(values[-10:]) < 0.5 * np.mean(values[:5])
+
+
+def test_a_window_of_one_slice_is_changed_without_a_neighbour_to_lose():
+    window = np.random.default_rng(0).random((1, 32, 32), np.float32)
+    for seed in range(200):
+        assert augment.change_image(np.random.default_rng(seed), window).shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("trained", "scenes", "expected"),
+    [(2, 2, [0.3, 0.3, 0.2, 0.2]), (2, 0, [0.5, 0.5]), (0, 2, [0.5, 0.5])],
+)
+def test_shares_are_whole_with_and_without_simulations(trained, scenes, expected):
+    np.testing.assert_allclose(shares(trained, scenes, simulated_share=0.4), expected)
+
+
+def test_dice_leaves_the_rim_out(pair):
+    """A network that draws the neurites a rim thicker than they are is right everywhere that counts."""
+
+    class Drawn(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.architecture = Architecture(tile=32, width=24, blocks=4, heads=3)
+            self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, window):
+            return (window[:, :, 2] - 0.5) * 40
+
+    image = (pair.distance <= RIM).astype(np.float16)
+    assert dice(Drawn(), dataclasses.replace(pair, image=image)) == 1
+    assert dice(Drawn(), dataclasses.replace(pair, image=(pair.distance <= 2).astype(np.float16))) < 1
+
+
+def test_a_volume_of_several_slabs_gives_the_pair_of_one(tmp_path, pair, monkeypatch):
+    def make(first, last):
+        moved = straight(z=4.0 - first * VOXEL_SIZE[0])
+        image = pair.image[first:last].astype(np.float32)
+        return pairs.from_tree("tube", image, [moved], VOXEL_SIZE, complete=True)
+
+    monkeypatch.setattr(store, "SLAB_VOXELS", 2 * 64 * 64)
+    found = store.in_slabs("tube", pair.image.shape, make, folder=tmp_path)
+    assert isinstance(found.image, np.memmap)
+    for name in ("image", "distance", "counts"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(pair, name))
+    for name in ("foreground", "bright"):
+        assert sorted(map(tuple, getattr(found, name))) == sorted(map(tuple, getattr(pair, name)))
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    """A training sheet of an ingested tube with an SWC, and of one with a label image beside it."""
+    image = np.full((9, 64, 64), 10, np.uint8)
+    image[4, 31:34, 2:59] = 200
+    labels = np.full(image.shape, pairs.BACKGROUND, np.uint8)
+    labels[4, 31:34, 2:59] = pairs.NEURITE
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    tifffile.imwrite(tmp_path / "a_labels.tif", labels)
+    swc.write(tmp_path / "a.swc", straight())
+    ingest.run(tmp_path / "a.tif", tmp_path / "image.zarr", voxel_size="1,0.5,0.5")
+    rows = ["sample\timage\treference\treference_unit"]
+    rows += [
+        f"{name}\t{tmp_path}/image.zarr\t{tmp_path}/{path}\tum"
+        for name, path in (("tree", "a.swc"), ("labels", "a_labels.tif"))
+    ]
+    (tmp_path / "samples.tsv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "samples.tsv"
+
+
+SETTINGS = config.Train(steps=2, simulated=0, start="", batch=1, window=32)
+
+
+def test_trees_and_label_images_both_teach_and_the_card_says_which(sheet, tmp_path):
+    settings = SETTINGS.model_copy(update={"validation": "labels"})
+    stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=settings)
+    card = (tmp_path / "w.md").read_text()
+    assert "trained on: tree\n" in card and "held out (scored only): labels\n" in card
+    about = contract.read(tmp_path / "w.safetensors")
+    assert about.window == (5, 32, 32)
+    assert about.voxel_um == ((0.2, 0.2, 0.2), (3.2, 0.8, 0.8))
+    assert not list(tmp_path.glob(".w*"))
+
+
+def test_a_start_of_our_own_keeps_its_sizes_and_the_card_tells_them(sheet, tmp_path):
+    start = save_slices(tmp_path / "start.safetensors", tiny())
+    settings = SETTINGS.model_copy(update={"start": str(start), "window": 64, "depth": 3})
+    stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=settings)
+    assert contract.read(tmp_path / "w.safetensors").window == (5, 32, 32)
+    assert "reads 5 slices of 32 x 32 pixels" in (tmp_path / "w.md").read_text()
+
+
+def test_labels_of_another_shape_than_the_image_are_refused(sheet, tmp_path):
+    tifffile.imwrite(tmp_path / "a_labels.tif", np.ones((8, 64, 64), np.uint8))
+    with pytest.raises(InputError, match=r"a_labels.tif: uint8, 8 x 64 x 64 voxels; allowed: .* 9 x 64 x 64"):
+        stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=SETTINGS)

@@ -10,7 +10,7 @@ import tifffile
 import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
-from pipeline import volume
+from pipeline import images, volume
 from pipeline.errors import InputError
 
 
@@ -32,7 +32,7 @@ def digest(folder: Path) -> str:
 def test_voxels_of_every_type_come_back_unchanged(tmp_path, stack, dtype):
     values = (stack % 120).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
-    source = volume.open_image(tmp_path / "a.tif")
+    source = images.open_image(tmp_path / "a.tif")
     assert source.dtype == np.dtype(dtype)
     assert source.shape == stack.shape
     assert_array_equal(source.array[:], values)
@@ -60,7 +60,7 @@ def test_voxels_of_every_type_come_back_unchanged(tmp_path, stack, dtype):
 )
 def test_every_layout_gives_the_same_planes(tmp_path, stack, options):
     tifffile.imwrite(tmp_path / "a.tif", stack, **options)
-    array = volume.open_image(tmp_path / "a.tif").array
+    array = images.open_image(tmp_path / "a.tif").array
     assert_array_equal(array[:], stack)
     assert_array_equal(array[3:5], stack[3:5])
     assert_array_equal(array[1::3, 5:9, ::2], stack[1::3, 5:9, ::2])
@@ -71,7 +71,7 @@ def test_a_stack_of_one_page_as_imagej_writes_over_4_gb(tmp_path, stack):
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "ZYX"}, truncate=True)
     with tifffile.TiffFile(path) as file:
         assert len(file.pages) == 1
-    assert_array_equal(volume.open_image(path).array[2:7], stack[2:7])
+    assert_array_equal(images.open_image(path).array[2:7], stack[2:7])
 
 
 # What is stored for an image whose meaning is `stack`, by Orientation.
@@ -94,7 +94,7 @@ def test_the_orientation_tag_is_honoured(tmp_path, stack, orientation, compressi
     stored = np.ascontiguousarray(STORED[orientation](stack))
     tag = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(path, stored, metadata=None, compression=compression, extratags=tag)
-    source = volume.open_image(path)
+    source = images.open_image(path)
     assert source.shape == stack.shape
     assert_array_equal(source.array[:], stack)
     assert_array_equal(source.array[4:6], stack[4:6])
@@ -103,7 +103,7 @@ def test_the_orientation_tag_is_honoured(tmp_path, stack, orientation, compressi
 def test_a_wrong_orientation_is_refused(tmp_path, stack):
     tifffile.imwrite(tmp_path / "a.tif", stack, metadata=None, extratags=[(274, "H", 1, 9, True)])
     with pytest.raises(InputError, match="Orientation 9"):
-        volume.open_image(tmp_path / "a.tif")
+        images.open_image(tmp_path / "a.tif")
 
 
 def test_only_the_planes_asked_for_are_in_memory(tmp_path):
@@ -111,7 +111,7 @@ def test_only_the_planes_asked_for_are_in_memory(tmp_path):
     for name, compression in (("plain.tif", None), ("packed.tif", "zlib")):
         tifffile.imwrite(tmp_path / name, stack, metadata=None, compression=compression)
         tracemalloc.start()
-        source = volume.open_image(tmp_path / name)
+        source = images.open_image(tmp_path / name)
         for first in range(0, 64, 4):
             source.array[first : first + 4]
         assert tracemalloc.get_traced_memory()[1] < 2e6, name
@@ -127,7 +127,7 @@ def test_only_the_planes_asked_for_are_in_memory(tmp_path):
 def test_imagej_voxel_size(tmp_path, stack, unit, um):
     metadata = {"axes": "ZYX", "spacing": 2.5, "unit": unit}
     tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, resolution=(4, 2), metadata=metadata)
-    assert_allclose(volume.open_image(tmp_path / "a.tif").voxel_size, np.multiply((2.5, 0.5, 0.25), um))
+    assert_allclose(images.open_image(tmp_path / "a.tif").voxel_size, np.multiply((2.5, 0.5, 0.25), um))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_imagej_without_spacing_or_unit_says_nothing(tmp_path, stack, metadata):
     tifffile.imwrite(
         tmp_path / "a.tif", stack, imagej=True, resolution=(4, 2), metadata={"axes": "ZYX", **metadata}
     )
-    assert volume.open_image(tmp_path / "a.tif").voxel_size is None
+    assert images.open_image(tmp_path / "a.tif").voxel_size is None
 
 
 @pytest.mark.parametrize(("unit", "um"), [(None, 1), ("µm", 1), ("nm", 1e-3), ("mm", 1e3)])
@@ -148,12 +148,12 @@ def test_ome_voxel_size(tmp_path, stack, unit, um):
         if unit:
             metadata[f"PhysicalSize{axis}Unit"] = unit
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, metadata=metadata)
-    assert_allclose(volume.open_image(tmp_path / "a.ome.tif").voxel_size, np.multiply((2.5, 0.5, 0.25), um))
+    assert_allclose(images.open_image(tmp_path / "a.ome.tif").voxel_size, np.multiply((2.5, 0.5, 0.25), um))
 
 
 def test_a_plain_tiff_in_dots_per_inch_says_nothing_about_z(tmp_path, stack):
     tifffile.imwrite(tmp_path / "a.tif", stack, metadata=None, resolution=(72, 72), resolutionunit="inch")
-    assert volume.open_image(tmp_path / "a.tif").voxel_size is None
+    assert images.open_image(tmp_path / "a.tif").voxel_size is None
 
 
 def test_turning_a_plane_turns_its_voxels(tmp_path, stack):
@@ -162,7 +162,7 @@ def test_turning_a_plane_turns_its_voxels(tmp_path, stack):
     tifffile.imwrite(
         tmp_path / "a.tif", stack, imagej=True, resolution=(4, 2), metadata=metadata, extratags=tag
     )
-    assert_allclose(volume.open_image(tmp_path / "a.tif").voxel_size, (2.5, 0.25, 0.5))
+    assert_allclose(images.open_image(tmp_path / "a.tif").voxel_size, (2.5, 0.25, 0.5))
 
 
 # --- what is no stack? -----------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_what_is_not_a_grey_stack_is_refused_in_one_line(tmp_path, shape, dtype,
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros(shape, dtype), **options)
     with pytest.raises(InputError, match=found) as error:
-        volume.open_image(path)
+        images.open_image(path)
     assert str(error.value).startswith(str(path))
     assert "allowed:" in str(error.value)
     assert "\n" not in str(error.value)
@@ -198,7 +198,7 @@ def test_two_images_in_a_file_are_refused(tmp_path, stack):
         file.write(stack)
         file.write(stack[0, :20])
     with pytest.raises(InputError, match=r"2 images \(9 x 40 x 52, 20 x 52\)"):
-        volume.open_image(tmp_path / "a.tif")
+        images.open_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ def test_two_images_in_a_file_are_refused(tmp_path, stack):
 def test_what_is_no_image_is_refused(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tif"):
-        volume.open_image(tmp_path / "a.tif")
+        images.open_image(tmp_path / "a.tif")
 
 
 def test_a_missing_file_and_a_plain_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        volume.open_image(tmp_path / "a.tif")
+        images.open_image(tmp_path / "a.tif")
     with pytest.raises(InputError, match="without zarr metadata"):
-        volume.open_image(tmp_path)
+        images.open_image(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0.001, 0.05, 0.3, 0.5, 0.9, 0.99, 0.9999])
@@ -239,7 +239,7 @@ def test_a_truncated_file_is_never_read_as_a_smaller_one(tmp_path, stack, option
     path.write_bytes(content[: int(len(content) * kept)])
     message = ""
     try:
-        found = volume.open_image(path).array[:]
+        found = images.open_image(path).array[:]
     except InputError as error:
         message = str(error)
     if message:
@@ -257,7 +257,7 @@ def test_damage_inside_a_compressed_plane_is_told(tmp_path, stack):
     content = bytearray(path.read_bytes())
     content[place : place + 64] = bytes(64)
     path.write_bytes(content)
-    source = volume.open_image(path)
+    source = images.open_image(path)
     assert_array_equal(source.array[:4], stack[:4])
     with pytest.raises(InputError, match="not readable"):
         source.array[4:5]
@@ -337,7 +337,7 @@ def write_ome(path: Path, values: np.ndarray, *, version: str, unit: str = "micr
 @pytest.mark.parametrize("lead", [(), (1,), (1, 1)])
 def test_ome_zarr_is_read_with_its_voxel_size(tmp_path, stack, version, lead):
     write_ome(tmp_path / "a.zarr", stack.reshape(*lead, *stack.shape), version=version, unit="nanometer")
-    source = volume.open_image(tmp_path / "a.zarr")
+    source = images.open_image(tmp_path / "a.zarr")
     assert_array_equal(source.array[2:5], stack[2:5])
     assert_allclose(source.voxel_size, (2e-3, 5e-4, 2.5e-4))
 
@@ -345,10 +345,10 @@ def test_ome_zarr_is_read_with_its_voxel_size(tmp_path, stack, version, lead):
 def test_ome_zarr_of_several_channels_or_other_axes_is_refused(tmp_path, stack):
     write_ome(tmp_path / "a.zarr", stack.reshape(3, 3, 40, 52), version="0.5")
     with pytest.raises(InputError, match="3 x 3 x 40 x 52"):
-        volume.open_image(tmp_path / "a.zarr")
+        images.open_image(tmp_path / "a.zarr")
     write_ome(tmp_path / "b.zarr", stack, version="0.5", axes="xyz")
     with pytest.raises(InputError, match="xyz"):
-        volume.open_image(tmp_path / "b.zarr")
+        images.open_image(tmp_path / "b.zarr")
     zarr.create_group(tmp_path / "c.zarr")
     with pytest.raises(InputError, match="multiscales"):
-        volume.open_image(tmp_path / "c.zarr")
+        images.open_image(tmp_path / "c.zarr")

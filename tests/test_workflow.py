@@ -16,9 +16,10 @@ import pytest
 import tifffile
 import yaml
 
-from conftest import ROOT, line
+from conftest import ROOT, line, save_slices
 from pipeline import project, rasterise, swc
 from pipeline.errors import InputError
+from pipeline.network import contract
 
 VOXEL_SIZE = (1.0, 0.5, 0.5)
 PER_SAMPLE = ("ingest", "tile", "infer", "stack", "segment", "trace", "evaluate", "draw")
@@ -74,8 +75,11 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def weights_file(tmp_path):
+    """Weights by their header alone: plans do not look further."""
+    about = contract.Contract((5, 32, 32), (1, 32, 32), ("neurite",), "x", ((1,) * 3,) * 2, True, {}, {})
+    header = json.dumps({"__metadata__": {contract.ENTRY: about.header()}}).encode()
     path = tmp_path / "weights.safetensors"
-    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
     return path
 
 
@@ -119,12 +123,17 @@ def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
 
 def test_without_weights_the_plan_trains_first(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif"])), "weights": ""}
-    assert planned(tmp_path, config=config) == counts(2, train=1, total=8 * 2 + 3)
+    assert planned(tmp_path, config=config) == counts(2, train_network=1, total=8 * 2 + 3)
 
 
 def test_train_is_a_target_that_needs_no_weights(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc"])), "weights": "none/such"}
-    assert planned(tmp_path, "train", config=config) == {"train": 1, "total": 1}
+    assert planned(tmp_path, "train", config=config) == {
+        "ingest": 1,
+        "train_network": 1,
+        "train": 1,
+        "total": 3,
+    }
 
 
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
@@ -160,7 +169,8 @@ def test_the_clusters_profile_repeats_the_default_one():
         ({"dataset": "."}, "no image file below it"),
         ({"segmnt": {"low": 0.4}}, "segmnt: is not a setting (did you mean segment?)"),
         ({"segment": {"low": 0.6, "high": 0.3}}, "segment.low: found 0.6, above high"),
-        ({"tile": {"depth": 4}}, "tile.depth: found 4; allowed: an odd number"),
+        ({"train": {"depth": 4}}, "train.depth: found 4; allowed: an odd number"),
+        ({"results": "re{s}"}, "results: found 're{s}'; allowed: a path without { }"),
         ({"results": "text.safetensors/deep"}, "text.safetensors is a file"),
         ({"weights": "none.safetensors"}, "weights: none.safetensors: no such file"),
         ({"weights": "text.safetensors"}, "weights: text.safetensors: not a safetensors file"),
@@ -172,6 +182,7 @@ def test_the_clusters_profile_repeats_the_default_one():
         "section",
         "order",
         "even",
+        "braces",
         "file for a folder",
         "no weights",
         "no such weights",
@@ -253,8 +264,7 @@ def bright_weights(neurites, tmp_path_factory) -> Path:
     """Weights of a tiny network (windows of 5 x 16 x 16) to which what is bright is neurite."""
     import torch
 
-    from pipeline.network import weights
-    from pipeline.network.vit3d import Architecture, SliceSegmenter
+    from pipeline.network.slices import Architecture, SliceSegmenter
 
     torch.manual_seed(0)
     model = SliceSegmenter(Architecture(depth=5, tile=16, width=24, blocks=4, heads=3)).eval()
@@ -270,14 +280,12 @@ def bright_weights(neurites, tmp_path_factory) -> Path:
         gain = 6 / difference
         model.decoder.head.bias.sub_(middle).mul_(gain)
         model.decoder.head.weight.mul_(gain)
-    path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
-    weights.save(path, model, card={})
-    return path
+    return save_slices(tmp_path_factory.mktemp("weights") / "bright.safetensors", model)
 
 
 @pytest.fixture(scope="module")
 def settings(neurites, bright_weights) -> dict:
-    tile = {"window": 16, "block_voxels": 65_536, "block_edge": 128}
+    tile = {"block_voxels": 65_536, "block_edge": 128}
     return {"dataset": str(neurites), "weights": str(bright_weights), "tile": tile, "draw": {"dpi": 50}}
 
 
@@ -393,13 +401,13 @@ def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
 
 def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
     train = {"steps": 2, "simulated": 0, "start": "", "batch": 1, "window": 32, "validation": ""}
-    config = {"dataset": str(neurites), "weights": "", "train": train, "tile": {"window": 32}}
-    assert planned(tmp_path, config=config)["train"] == 1
+    config = {"dataset": str(neurites), "weights": "", "train": train}
+    assert planned(tmp_path, config=config)["train_network"] == 1
     status, said = snakemake(tmp_path, "train", config=config)
     assert status == 0, said
     assert "results/trained/lm.safetensors  (trained weights)" in said
     jobs = planned(tmp_path, config=config)
-    assert "train" not in jobs
+    assert "train_network" not in jobs
     assert jobs["infer"] == jobs["draw"]
 
 

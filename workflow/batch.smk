@@ -24,6 +24,7 @@ rule summarize_batch:
         mem_mb=1000,
         runtime=10,
     params:
+        version=VERSIONS["summarize"],
         results=lambda wildcards, output: Path(output.table).parents[2],
         samples=lambda wildcards: PROJECT.batch_folder(wildcards.batch) / "samples.json",
     shell:

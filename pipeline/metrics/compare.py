@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.metrics import diadem, distance, length, nodes, rooted, shape
-from pipeline.metrics import topology as paths
-from pipeline.metrics.binary_tree import Nodes
+from pipeline.metrics import distance, length, nodes, shape
+from pipeline.metrics.diadem import matching as diadem
+from pipeline.metrics.diadem.binary_tree import Nodes
 from pipeline.metrics.nblast import scores as nblast_scores
+from pipeline.metrics.paths import rooted
+from pipeline.metrics.paths import topology as paths
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import EMPTY, Tree
 
@@ -75,6 +77,13 @@ def compare(
     if nblast:
         scores |= nblast_scores(prediction.tree, reference.tree)
     return scores
+
+
+def found_length(prediction: Measured, reference: Measured, *, tolerance_um: float) -> float:
+    """um of the reference's cable that lies within the tolerance of the prediction."""
+    if _empty(prediction, reference):
+        return 0.0
+    return float(length.lengths_within(profiles(prediction, reference)[1], tolerance_um).sum())
 
 
 def _along_cable(

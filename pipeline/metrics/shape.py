@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.metrics.distance import Edges, Profile, choose, divide, inclusive
-from pipeline.metrics.rooted import child_counts, next_above, path_distance
+from pipeline.metrics.paths.rooted import child_counts, next_above, path_distance
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 

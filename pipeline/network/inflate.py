@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.network.vit3d import Architecture
+from pipeline.network.slices import Architecture
 
 # Normalisation that DINO's, DeiT's and most of timm's 2D models expect of RGB in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -1,54 +1,40 @@
-"""Windows of a slab of grey planes through the network, blended into probabilities of the planes."""
+"""Windows of a block of grey voxels through a network, blended into probabilities of the block."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 
-from pipeline.blocks import Block, Plan, blending_profile, blending_sum, grid_starts
+from pipeline.blocks import Block, Grid, blending_sum, blending_weight
 
-Network = Callable[[torch.Tensor], torch.Tensor]  # (B, 1, D, S, S) grey in [0, 1] -> (B, 1, S, S) logits
+# (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores.
+Run = Callable[[np.ndarray], np.ndarray]
 
 
 def predict_block(
-    network: Network, grey: np.ndarray, block: Block, plan: Plan, *, batch: int = 16
+    run: Run, grey: np.ndarray, block: Block, grid: Grid, *, channels: int = 1, batch: int = 16
 ) -> np.ndarray:
-    """Probability of neurite, float32 (z, y, x) of the block's core.
+    """Probabilities, float32 (c, z, y, x) of the block.
 
-    grey: (planes, rows, columns) float32, what `reach` asks for. Windows without signal are zero. Sums run in
+    grey: (z, y, x) float32, what `grid.reach` asks for. Windows that are not in the block's list are zero. Sums run in
     grid order and every batch has the same size (the last one is filled up), so that a voxel's value does not
     depend on the block it was computed in.
     """
-    total = np.zeros([stop - start for start, stop in zip(block.start, block.stop, strict=True)], np.float32)
-    first_row, first_column = reach(block, plan)[1][0], reach(block, plan)[2][0]
-    profile = blending_profile(plan.window)
-    weight = profile[:, None] * profile
+    total = np.zeros((channels, *block.shape), np.float32)
+    first = [low for low, _ in grid.reach(block)]
+    weight = blending_weight(grid.core)
     for windows in _batches(block.windows, batch):
-        stack = np.zeros((batch, 1, plan.depth, plan.window, plan.window), np.float32)
-        for place, (z, row, column) in enumerate(windows):
-            y, x = row * plan.stride - first_row, column * plan.stride - first_column
-            planes = slice(z - block.start[0], z - block.start[0] + plan.depth)
-            stack[place, 0] = grey[planes, y : y + plan.window, x : x + plan.window]
-        probability = torch.sigmoid(network(torch.from_numpy(stack)).float())[:, 0].cpu().numpy()
-        for (z, row, column), values in zip(windows, probability, strict=False):
-            _add(total[z - block.start[0]], weight * values, row * plan.stride, column * plan.stride, block)
-    for axis in (1, 2):
-        sums = blending_sum(plan.shape[axis], plan.window, plan.stride)[block.start[axis] : block.stop[axis]]
-        total /= sums[:, None] if axis == 1 else sums
+        stack = np.zeros((batch, *grid.window), np.float32)
+        for place, window in enumerate(windows):
+            corner = np.multiply(window, grid.stride) - grid.margin - first
+            stack[place] = grey[tuple(slice(a, a + edge) for a, edge in zip(corner.tolist(), grid.window))]
+        for window, values in zip(windows, run(stack), strict=False):
+            _add(total, weight * values, np.multiply(window, grid.stride), block)
+    for axis, (size, core, stride) in enumerate(zip(grid.shape, grid.core, grid.stride)):
+        sums = blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]]
+        total /= sums.reshape([-1 if each == axis else 1 for each in range(3)])
     return total
-
-
-def reach(block: Block, plan: Plan) -> list[tuple[int, int]]:
-    """(first, stop) of the voxels that a block's windows see, axis by axis; may lie outside the volume."""
-    half = plan.depth // 2
-    ranges = [(block.start[0] - half, block.stop[0] + half)]
-    for axis in (1, 2):
-        starts = grid_starts(plan.shape[axis], plan.window, plan.stride)
-        touching = starts[(starts < block.stop[axis]) & (starts + plan.window > block.start[axis])]
-        ranges.append((int(touching[0]), int(touching[-1]) + plan.window))
-    return ranges
 
 
 class Progress:
@@ -73,10 +59,10 @@ def _batches(windows: list, size: int) -> Iterator[list]:
         yield windows[first : first + size]
 
 
-def _add(plane: np.ndarray, values: np.ndarray, y: int, x: int, block: Block) -> None:
-    """Add a window whose first pixel is (y, x) of the volume to a plane of the block's core."""
-    (y0, x0), (y1, x1) = block.start[1:], block.stop[1:]
-    top, left, bottom, right = max(y, y0), max(x, x0), min(y + len(values), y1), min(x + len(values), x1)
-    plane[top - y0 : bottom - y0, left - x0 : right - x0] += values[
-        top - y : bottom - y, left - x : right - x
-    ]
+def _add(total: np.ndarray, values: np.ndarray, corner: np.ndarray, block: Block) -> None:
+    """Add a core (c, z, y, x) whose first voxel is `corner` of the volume to the part of it in the block."""
+    low = np.maximum(corner, block.start)
+    high = np.minimum(corner + values.shape[1:], block.stop)
+    here = tuple(slice(a, b) for a, b in zip((low - block.start).tolist(), (high - block.start).tolist()))
+    there = tuple(slice(a, b) for a, b in zip((low - corner).tolist(), (high - corner).tolist()))
+    total[(slice(None), *here)] += values[(slice(None), *there)]

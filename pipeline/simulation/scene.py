@@ -7,6 +7,9 @@ from pipeline.simulation.grow import grow
 from pipeline.simulation.render import Camera, Staining, expose, fluorescence, smooth_field
 from pipeline.swc import Tree, um_to_voxel
 
+# Smallest and largest voxel (z, y, x um) of a scene.
+VOXEL_UM = ((0.2, 0.2, 0.2), (3.2, 0.8, 0.8))
+
 
 def random_voxel_size(rng: np.random.Generator) -> tuple[float, float, float]:
     """z, y, x um: 0.2 to 0.8 in plane, slices one to four times as far apart."""

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
-from pipeline import config, swc, volume
+import numpy as np
+
+from pipeline import config, neurons, swc, volume
 from pipeline.errors import InputError
 from pipeline.files import whole
+from pipeline.images.source import sizes
 
 
 def run(
@@ -13,6 +16,7 @@ def run(
     tree: Path,
     output: Path,
     *,
+    name: str = "",
     reference: Path | None = None,
     unit: str = "um",
     metrics: Path | None = None,
@@ -21,12 +25,14 @@ def run(
     """Draw a tree over its image.
 
     Maximum projections along z, y and x at one scale with a scale bar; the tree in blue, the reference in
-    yellow; cable that has no counterpart within the tolerance is drawn thick.
+    yellow; cable that has no counterpart within the tolerance is drawn thick. Edges of which trace is not sure
+    (probability below one half, or in a gap) are drawn dashed in white.
 
     Args:
         image: OME-Zarr made by ingest.
-        tree: SWC in um; its name is that of the sample.
+        tree: SWC in um, or a folder of them; beside each its confidence, where trace made it.
         output: PNG.
+        name: of the sample, for the title; empty: that of the tree.
         reference: SWC of the same neuron.
         unit: of the reference: voxel | um | nm.
         metrics: JSON made by evaluate: gives the score in the title and the tolerance.
@@ -38,21 +44,34 @@ def run(
     source = volume.open_volume(image)
     voxel_size = source.voxel_size
     score = _read_score(metrics)
+    paths = sorted(tree.glob("*.swc")) if tree.is_dir() else [tree]
+    trees = [swc.read(path, empty=True) for path in paths]
+    doubtful = [_doubtful(path, len(one)) for path, one in zip(paths, trees)]
     wanted = swc.read(reference, unit=unit, voxel_size=voxel_size) if reference else None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a matplotlibrc of the user must not change the picture
         figure = picture.overview(
             source.array,
             voxel_size,
-            tree=swc.read(tree, empty=True),
+            tree=swc.joined(trees) if trees else swc.EMPTY,
+            doubtful=np.concatenate(doubtful) if doubtful else None,
             reference=wanted,
             tolerance_um=score.get("tolerance_um") or config.Evaluate().tolerance_um,
-            title=caption(tree.stem, score),
+            title=caption(name or tree.stem, score),
         )
         with whole(output) as private:
             # No metadata: same input, same bytes.
             figure.savefig(private, format="png", dpi=settings.dpi, metadata={"Software": None})
-    print(f"{output}: {tree.stem} over {volume.sizes(source.array.shape)} voxels (z,y,x)")
+    print(f"{output}: {name or tree.stem} over {sizes(source.shape)} voxels (z,y,x)")
+
+
+def _doubtful(tree: Path, nodes: int) -> np.ndarray:
+    """bool (n,): nodes whose edge to the parent lies in a gap, or where neurite is less probable than not."""
+    confidence = neurons.read_confidence(tree)
+    if confidence is None or len(confidence[0]) != nodes:
+        return np.zeros(nodes, bool)
+    probability, link_cost = confidence
+    return (probability < 0.5) | np.isfinite(link_cost)
 
 
 def caption(sample: str, score: dict[str, float | None]) -> str:

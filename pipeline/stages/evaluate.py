@@ -10,6 +10,8 @@ from pipeline.errors import InputError
 from pipeline.files import format_table, write_json, write_text
 
 Triple = tuple[float, float, float]
+# Of what made the prediction: into metrics.json, so that a result can be made again.
+PROVENANCE = ("version", "weights_sha256", "torch", "device", "arithmetic")
 FAMILIES = {"topology", "nblast"}  # settings that ask for scores; the others belong into the table
 
 
@@ -23,6 +25,7 @@ def run(
     voxel_size: str = "",
     shape: str = "",
     image: Path | None = None,
+    matched: bool = False,
     settings: config.Evaluate = config.Evaluate(),
 ) -> None:
     """Measure a tree, against a reference where there is one.
@@ -40,16 +43,19 @@ def run(
         prediction_unit: of the prediction when it differs.
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
         shape: z,y,x in voxels: a reference of which less than half lies in an image of this size is an error.
-        image: OME-Zarr made by ingest: says voxel size and shape where they are not given.
+        image: OME-Zarr made by ingest or stack: says voxel size and shape where they are not given, and what made it.
+        matched: the folder `prediction` holds the trees of one image: the one that covers most of the reference is
+            scored; without a reference all are measured together.
     """
     prediction_unit = prediction_unit or unit
-    size = config.parse_triple("--voxel-size", voxel_size)
+    size, made = config.parse_triple("--voxel-size", voxel_size), {}
     extent = config.parse_triple("--shape", shape)
     if image:
         from pipeline import volume
 
         source = volume.open_volume(image)
-        size, extent = size or source.voxel_size, extent or source.array.shape
+        size, extent = size or source.voxel_size, extent or source.shape
+        made = {name: source.attributes.get("network", {}).get(name) for name in PROVENANCE}
     if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
     size = size or (1.0, 1.0, 1.0)
@@ -60,13 +66,18 @@ def run(
         "shape": extent,
         "settings": settings,
     }
-    if prediction.is_dir():
+    if prediction.is_dir() and not matched:
         rows = _score_folder(prediction, reference or [], **options)
         write_text(output, format_table(rows))
         print(f"{output}: {len(rows)} trees")
         return
-    tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
-    scores = _score(tree, reference or [], **options)
+    if matched:
+        name, tree, trees = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
+        scores = {"tree": name, "neurons": trees, **_score(tree, reference or [], **options)}
+    else:
+        tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
+        scores = _score(tree, reference or [], **options)
+    scores |= made
     write_json(output, scores)
     for name, value in scores.items():
         if not name.endswith("_reason"):
@@ -110,6 +121,26 @@ def _score(
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
     as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
     return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump(exclude=FAMILIES)}
+
+
+def _matched(
+    folder: Path, references: list[Path], *, unit: str, size: Triple, settings: config.Evaluate
+) -> tuple[str, swc.Tree, int]:
+    """Name and tree of a folder that cover most of the first reference (all without one), and how many there are."""
+    from pipeline.metrics import compare
+
+    trees = {path.stem: swc.read(path, empty=True) for path in sorted(folder.glob("*.swc"))}
+    if not trees:
+        return "", swc.EMPTY, 0
+    if not references:
+        return "all", swc.joined(list(trees.values())), len(trees)
+    wanted = compare.Measured(swc.read(references[0], unit=unit, voxel_size=size))
+    found = {
+        name: compare.found_length(compare.Measured(tree), wanted, tolerance_um=settings.tolerance_um)
+        for name, tree in trees.items()
+    }
+    best = max(found, key=lambda name: found[name])
+    return best, trees[best], len(trees)
 
 
 def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:

@@ -1,16 +1,25 @@
-"""infer: the probability of neurite in each block of an image."""
+"""infer: what the network makes of each block of an image."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from cyclopts import Parameter
 
-from pipeline import blocks, intensity, volume
+from pipeline import __version__, blocks, intensity, volume
 from pipeline.blocks import Block, Plan
-from pipeline.config import Infer
+from pipeline.config.infer import Infer
 from pipeline.errors import InputError
-from pipeline.files import rename_directory, whole
+from pipeline.files import rename_directory, whole, write_json
+from pipeline.stages import VERSIONS
+
+if TYPE_CHECKING:
+    from pipeline.network.model import Network
+
+MADE = "made.json"
 
 
 def run(
@@ -19,8 +28,8 @@ def run(
     weights: Path,
     output: Path,
     *,
-    device: str = "auto",
-    batch: int = 16,
+    device: Annotated[str, Parameter(env_var="STACK2SWC_INFER_DEVICE")] = "auto",
+    batch: Annotated[int, Parameter(env_var="STACK2SWC_INFER_BATCH")] = 16,
     settings: Infer = Infer(),
 ) -> None:
     """Run the network over the blocks of a plan. Killed, it goes on behind the last whole block.
@@ -29,80 +38,67 @@ def run(
         image: OME-Zarr made by ingest.
         plan: made by tile.
         weights: safetensors made by train.
-        output: folder of one uint8 .npy a block (z, y, x; 0..255 = probability 0..1).
+        output: folder of one uint8 .npy a block (c, z, y, x; 0..255 = probability 0..1), and made.json: by what.
         device: auto (a GPU where there is one), cpu or cuda.
         batch: windows that go through the network at once.
     """
-    import torch
-
-    from pipeline.network import weights as weights_file
-    from pipeline.network.predict import Progress, predict_block
+    from pipeline.network import model
+    from pipeline.network.predict import Progress
 
     source, cut = volume.open_volume(image), blocks.read_plan(plan)
-    model = weights_file.load(weights)
-    sizes = (model.architecture.depth, model.architecture.tile)
-    if sizes != (cut.depth, cut.window):
-        raise InputError(
-            weights,
-            f"made for {sizes[0]} slices of {sizes[1]} pixels",
-            f"tile.depth {sizes[0]}, tile.window {sizes[1]}",
-        )
-    network = _network(model, device, settings.precision)
+    network = model.load(weights, device=device, precision=settings.precision)
+    if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
+        raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
+    if said := _unlike_training(network, source):
+        print(said, flush=True)
+    made = {"version": __version__, **network.provenance(), "channels": network.contract.channels}
     # Finished blocks of a killed run are found again under the digest of everything that decides their bytes.
-    work = output.with_name(f".{output.name}.{_digest(source, plan, weights, settings)}")
-    work.mkdir(parents=True, exist_ok=True)
-    progress = Progress(int(np.prod(cut.shape)))
-    with torch.inference_mode():
-        for index, block in enumerate(cut.blocks):
-            path = work / f"{index:06d}.npy"
-            if not path.exists():
-                probability = _predict(network, source, block, cut, batch, predict_block)
-                with whole(path) as private, open(private, "wb") as file:
+    digest = _digest(source.attributes["sha256"], plan.read_text(encoding="utf-8"), made, VERSIONS["infer"])
+    work = output.with_name(f".{output.name}.{digest}")
+    names = [f"{index:06d}.npy" for index in range(len(cut.blocks))]
+    # Twice where a second job of the same sample (a lost node) has taken the folder away under this one.
+    while not _is_whole(output, names, digest):
+        progress = Progress(sum(block.voxels for block in cut.blocks))
+        for name, block in zip(names, cut.blocks):
+            if not (work / name).exists():
+                probability = _predict(network, source, block, cut, batch)
+                with whole(work / name) as private, open(private, "wb") as file:
                     np.save(file, np.rint(probability * 255).astype(np.uint8))
-            progress.add(int(np.prod(np.subtract(block.stop, block.start))))
-    rename_directory(work, output)
+            progress.add(block.voxels)
+        write_json(work / MADE, {**made, "digest": digest})
+        if _is_whole(work, names, digest):
+            rename_directory(work, output)
     for left_over in output.parent.glob(f".{output.name}.*"):
         shutil.rmtree(left_over, ignore_errors=True)  # of a killed run with other settings
 
 
-def _predict(
-    network, source: volume.Volume, block: Block, plan: Plan, batch: int, predict_block
-) -> np.ndarray:
-    from pipeline.network.predict import reach
+def _predict(network: "Network", source: volume.Volume, block: Block, plan: Plan, batch: int) -> np.ndarray:
+    from pipeline.network.predict import predict_block
 
+    channels = len(network.contract.channels)
     if not block.windows:
-        return np.zeros(np.subtract(block.stop, block.start), np.float32)
-    voxels = blocks.read_clamped(source.array, reach(block, plan))
-    grey = intensity.grey(voxels, source.attributes["low"], source.attributes["high"])
-    return predict_block(network, grey, block, plan, batch=batch)
+        return np.zeros((channels, *block.shape), np.float32)
+    voxels = blocks.read_clamped(source.array, plan.grid.reach(block))
+    grey = intensity.grey(voxels, source.attributes, rule=network.contract.levels)
+    return predict_block(network.run, grey, block, plan.grid, channels=channels, batch=batch)
 
 
-def _network(model, device: str, precision: str):
-    """The model on its device: bf16 autocast on GPUs, float32 with channels last on CPUs, unless told otherwise."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device", "cuda, but torch sees no GPU", "auto or cpu")
-    bf16 = precision == "bf16" or (precision == "auto" and device == "cuda")
-    model = model.to(device)
-    model.decoder.to(memory_format=torch.channels_last)
-
-    def network(window):
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            return model(window.to(device))
-
-    return network
+def _is_whole(folder: Path, names: list[str], digest: str) -> bool:
+    """Whether a folder holds every block, made of the same things."""
+    try:
+        made = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return made.get("digest") == digest and all((folder / name).exists() for name in names)
 
 
-def _digest(source: volume.Volume, plan: Path, weights: Path, settings: Infer) -> str:
-    text = "\n".join(
-        [
-            source.attributes["sha256"],
-            hashlib.sha256(plan.read_bytes()).hexdigest(),
-            hashlib.sha256(weights.read_bytes()).hexdigest(),
-            settings.model_dump_json(),
-        ]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _unlike_training(network: "Network", source: volume.Volume) -> str:
+    """A sentence where the voxels are smaller or larger than those that the network was trained on."""
+    low, high = network.contract.voxel_um
+    if all(a / 1.5 <= size <= 1.5 * b for a, size, b in zip(low, source.voxel_size, high)):
+        return ""
+    return f"warning: voxels of {source.voxel_size} um (z,y,x); the network was trained on {low} to {high}"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

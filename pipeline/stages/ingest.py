@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import __version__, intensity, volume
+from pipeline import __version__, images, intensity, volume
 from pipeline.config import Ingest, parse_triple
 from pipeline.errors import InputError
 from pipeline.files import whole
+from pipeline.images.source import VoxelSize, sizes
 
 
 def run(
@@ -34,9 +35,9 @@ def run(
     """
     if problem:
         raise SystemExit(problem)
-    source = volume.open_image(image)
+    source = images.open_image(image)
     size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
-    print(f"{image}: {volume.sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
+    print(f"{image}: {sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
         percentiles = (settings.low_percentile, settings.high_percentile)
@@ -46,9 +47,7 @@ def run(
     print(f"{output}: levels {levels['low']:g} to {levels['high']:g}, background {spread}")
 
 
-def _choose_voxel_size(
-    image: Path, given: str, own: volume.VoxelSize | None, fallback: str
-) -> volume.VoxelSize:
+def _choose_voxel_size(image: Path, given: str, own: VoxelSize | None, fallback: str) -> VoxelSize:
     """The sheet's, else the file's own, else the config's; InputError where none says a positive size."""
     own_text = ",".join(map(repr, own)) if own else ""
     for origin, text in (("given", given), ("in its metadata", own_text), ("from the config", fallback)):
@@ -79,9 +78,7 @@ def copy(source, array, *, where: Path, percentiles: tuple[float, float]) -> dic
         lowest, highest = min(lowest, float(slab.min())), max(highest, float(slab.max()))
         sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
     if lowest == highest:
-        raise InputError(
-            where, f"all {volume.sizes(array.shape)} voxels are {lowest:g}", "an image with contrast"
-        )
+        raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     levels = intensity.levels(
         np.concatenate(sample), minimum=lowest, maximum=highest, percentiles=percentiles
     )

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import __version__, contest, swc
+from pipeline import __version__, swc
+from pipeline.benchmark import gold
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_text
 
 if TYPE_CHECKING:
-    from pipeline.metrics.leaderboard import Metric
+    from pipeline.benchmark.standings import Metric
 
 OURS = "stack2swc"
 ALL = "all"
@@ -41,25 +42,25 @@ def run(dataset: Path, scores: Path, page: Path, table: Path, *, own: Path | Non
         table: TSV to write, the figures of the page: a row for each species, metric and tracer.
         own: folder of {neuron}/{neuron}.swc in um, the trees that own.json is about.
     """
-    from pipeline.metrics import leaderboard
+    from pipeline.benchmark import standings
 
-    neurons = contest.discover(dataset)
+    neurons = gold.discover(dataset)
     if not neurons:
         allowed = "{neuron}/gold.swc and {neuron}/auto/{tracer}.swc"
         raise InputError(dataset, "no neuron with tracings", allowed)
     found = {neuron.name: _read_scores(scores / neuron.name) for neuron in neurons}
     tracers = sorted({name for rows in found.values() for name in rows}, key=str.casefold)
     values = {}
-    for metric in leaderboard.METRICS:
-        array = leaderboard.as_array(found, metric.name, tracers)
-        if metric is leaderboard.METRICS[0] or not np.isnan(array).all():
+    for metric in standings.METRICS:
+        array = standings.as_array(found, metric.name, tracers)
+        if metric is standings.METRICS[0] or not np.isnan(array).all():
             values[metric] = array
     done = [[bool(rows.get(tracer)) for rows in found.values()] for tracer in tracers]
-    standings = _standings(neurons, tracers, values, done)
-    first = leaderboard.METRICS[0]
+    table_rows = _standings(neurons, tracers, values, done)
+    first = standings.METRICS[0]
     pictures = []
     for column, neuron in enumerate(neurons):
-        best = [tracers[row] for row in leaderboard.best(values[first][:, column], first, count=BEST)]
+        best = [tracers[row] for row in standings.best(values[first][:, column], first, count=BEST)]
         pictures.append((neuron.name, neuron.species, _picture(neuron, best, found[neuron.name], own=own)))
     data = {
         "version": __version__,
@@ -69,36 +70,36 @@ def run(dataset: Path, scores: Path, page: Path, table: Path, *, own: Path | Non
         "neurons": [{"name": neuron.name, "species": neuron.species} for neuron in neurons],
         "done": done,
         "values": {metric.name: array.tolist() for metric, array in values.items()},
-        "standings": standings,
+        "standings": table_rows,
     }
-    write_text(table, format_table(standings))
+    write_text(table, format_table(table_rows))
     write_text(page, _page(data, pictures))
     print(f"{page}: {len(tracers)} tracers on {len(neurons)} neurons, {sum(map(sum, done))} trees")
 
 
 def _standings(
-    neurons: list[contest.Neuron],
+    neurons: list[gold.Neuron],
     tracers: list[str],
     values: "dict[Metric, np.ndarray]",
     done: list[list[bool]],
 ) -> list[dict[str, object]]:
     """A row for each species (all of them first), metric and tracer."""
-    from pipeline.metrics import leaderboard
+    from pipeline.benchmark import standings
 
     groups = {ALL: list(range(len(neurons)))}
-    for species in sorted({neuron.species for neuron in neurons} - {contest.UNKNOWN}):
+    for species in sorted({neuron.species for neuron in neurons} - {gold.UNKNOWN}):
         groups[species] = [row for row, neuron in enumerate(neurons) if neuron.species == species]
     rows: list[dict[str, object]] = []
     for species, columns in groups.items():
         failures = [sum(not row[column] for column in columns) for row in done]
         for metric, array in values.items():
-            standings = leaderboard.standings(array[:, columns], metric)
-            if standings is None:
+            ranked = standings.rank(array[:, columns], metric)
+            if ranked is None:
                 continue
-            undefined = leaderboard.undefined_counts(array[:, columns], np.array(done)[:, columns])
+            undefined = standings.undefined_counts(array[:, columns], np.array(done)[:, columns])
             for place, tracer in enumerate(tracers):
                 head = {"species": species, "metric": metric.name, "tracer": tracer}
-                figures = {name: float(column[place]) for name, column in vars(standings).items()}
+                figures = {name: float(column[place]) for name, column in vars(ranked).items()}
                 counts = {"failures": failures[place], "undefined": int(undefined[place])}
                 rows.append({**head, "neurons": len(columns), **counts, **figures})
     return rows
@@ -129,7 +130,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _picture(
-    neuron: contest.Neuron, tracers: list[str], scores: dict[str, dict[str, float]], *, own: Path | None
+    neuron: gold.Neuron, tracers: list[str], scores: dict[str, dict[str, float]], *, own: Path | None
 ) -> bytes:
     """PNG: the gold standard and the best tracings over the projection of the image."""
     import matplotlib
@@ -150,7 +151,7 @@ def _picture(
     projection = matplotlib.image.imread(neuron.projection) if neuron.projection else None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        figure = picture.contest(
+        figure = picture.benchmark(
             swc.read(neuron.gold, unit=neuron.unit, voxel_size=size),
             trees,
             projection=projection,

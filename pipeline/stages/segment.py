@@ -1,22 +1,24 @@
-"""segment: probability to labelled components."""
+"""segment: probability of neurite to labelled components (light microscopy)."""
 
 from pathlib import Path
 
 from pipeline import config
 
 
-def run(probability: Path, output: Path, *, settings: config.Segment = config.Segment()) -> None:
-    """Threshold a probability volume into labels.
+def run(prediction: Path, output: Path, *, settings: config.Segment = config.Segment()) -> None:
+    """Threshold the probability of neurite into labels.
+
+    Holds the whole volume in memory.
 
     Args:
-        probability: OME-Zarr made by stack, uint8 (z, y, x), 0..255 = 0..1.
-        output: OME-Zarr of labels, uint32, the same shape: 0 background, components 1..n.
+        prediction: OME-Zarr made by stack, with a channel neurite (uint8, 0..255 = 0..1).
+        output: OME-Zarr of labels, uint32 (z, y, x): 0 background, components 1..n.
     """
     from pipeline import files, volume
     from pipeline.tracing.segment import components
 
-    source = volume.open_volume(probability)
-    labels = components(source.array[:], source.voxel_size, **settings.model_dump())
+    source = volume.open_volume(prediction)
+    labels = components(source.channel("neurite"), source.voxel_size, settings)
     with files.whole(output) as private:
         array = volume.create(
             private,

@@ -1,11 +1,12 @@
-"""stack: the blocks of a volume put together into one probability volume."""
+"""stack: the blocks of a volume put together into one prediction."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import volume
-from pipeline.blocks import Plan, read_plan
+from pipeline.blocks import Plan, Zyx, overlap_of, read_plan
 from pipeline.files import whole
 
 
@@ -16,37 +17,37 @@ def run(image: Path, plan: Path, blocks: Path, output: Path) -> None:
         image: OME-Zarr made by ingest: gives the voxel size and the source.
         plan: made by tile.
         blocks: folder made by infer.
-        output: OME-Zarr, uint8 (z, y, x), 0..255 = probability 0..1.
+        output: OME-Zarr, uint8 (c, z, y, x), channels named by the network, 0..255 = probability 0..1.
     """
     source, cut = volume.open_volume(image), read_plan(plan)
+    made = json.loads((blocks / "made.json").read_text(encoding="utf-8"))
     with whole(output) as private:
         array = volume.create(
             private,
             shape=cut.shape,
             dtype="uint8",
             voxel_size=source.voxel_size,
-            attributes=source.attributes,
+            channels=tuple(made.pop("channels")),
+            attributes={**source.attributes, "network": made},
         )
-        parts = [np.load(blocks / f"{index:06d}.npy", mmap_mode="r") for index in range(len(cut.blocks))]
         # One row of chunks at a time: memory does not grow with the volume, and no chunk has two writers.
-        for z in range(0, cut.shape[0], array.chunks[0]):
-            for y in range(0, cut.shape[1], array.chunks[1]):
-                start, stop = (z, y, 0), (z + array.chunks[0], y + array.chunks[1], cut.shape[2])
-                box = assemble(cut, parts, start, tuple(np.minimum(stop, cut.shape)))
-                array[z : stop[0], y : stop[1]] = box
+        _, chunk_z, chunk_y, _ = array.chunks
+        for z in range(0, cut.shape[0], chunk_z):
+            for y in range(0, cut.shape[1], chunk_y):
+                stop = (min(z + chunk_z, cut.shape[0]), min(y + chunk_y, cut.shape[1]), cut.shape[2])
+                box = assemble(cut, blocks, start=(z, y, 0), stop=stop, channels=array.shape[0])
+                array[:, z : stop[0], y : stop[1]] = box
 
 
-def assemble(
-    plan: Plan, parts: list[np.ndarray], start: tuple[int, int, int], stop: tuple[int, int, int]
-) -> np.ndarray:
-    """uint8 box start .. stop - 1 of the volume, from the cores of the blocks (`parts`, in the plan's order)."""
-    box = np.zeros(np.subtract(stop, start), np.uint8)
-    for block, part in zip(plan.blocks, parts, strict=True):
-        low, high = np.maximum(start, block.start), np.minimum(stop, block.stop)
-        if (low < high).all():
-            box[_slices(low - start, high - start)] = part[_slices(low - block.start, high - block.start)]
+def assemble(plan: Plan, folder: Path, *, start: Zyx, stop: Zyx, channels: int) -> np.ndarray:
+    """uint8 (c, z, y, x): the box start .. stop - 1 of the volume, from the blocks of the plan that touch it.
+
+    One file is open at a time: a large volume has more blocks than a process may open.
+    """
+    box = np.zeros((channels, *np.subtract(stop, start)), np.uint8)
+    for index, block in enumerate(plan.blocks):
+        if shared := overlap_of(start, stop, block):
+            here, there = shared
+            part = np.load(folder / f"{index:06d}.npy", mmap_mode="r")
+            box[(slice(None), *here)] = part[(slice(None), *there)]
     return box
-
-
-def _slices(start: np.ndarray, stop: np.ndarray) -> tuple[slice, ...]:
-    return tuple(slice(int(first), int(last)) for first, last in zip(start, stop, strict=True))

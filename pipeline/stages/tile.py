@@ -6,68 +6,69 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import blocks, volume
-from pipeline.config import Tile
+from pipeline.blocks import Grid
+from pipeline.config.tile import Tile
 from pipeline.files import write_text
+from pipeline.network import contract
 
 # Sigma of rounding to whole numbers: all the noise that an image has whose background was cleaned to one value.
 ROUNDING = 1 / math.sqrt(12)
 
 
-def run(image: Path, output: Path, *, settings: Tile = Tile()) -> None:
+def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) -> None:
     """Plan the blocks of an ingested image.
 
     Args:
         image: OME-Zarr made by ingest.
+        weights: safetensors made by train: their header says what a window is.
         output: the plan (JSON): the window grid, the blocks, and the windows of each that hold signal.
     """
-    source = volume.open_volume(image)
-    background, noise = (source.attributes[name] for name in ("background", "noise"))
-    if source.array.dtype.kind in "ui":
-        noise = max(noise, ROUNDING)
-    stride = round(settings.window * (1 - settings.overlap))
-    signal = windows_with_signal(
-        source.array,
-        background + settings.signal_noise * noise / 3,
-        depth=settings.depth,
-        window=settings.window,
-        stride=stride,
+    source, network = volume.open_volume(image), contract.read(weights)
+    grid = Grid(
+        shape=source.shape,
+        window=network.window,
+        core=network.core,
+        stride=blocks.strides(network.core, settings.overlap),
     )
-    plan = blocks.make_plan(
-        signal,
-        source.array.shape,
-        depth=settings.depth,
-        window=settings.window,
-        stride=stride,
-        plane=settings.block_edge,
-        voxels=settings.block_voxels,
-    )
+    if network.dark_is_empty:
+        background, noise = (source.attributes[name] for name in ("background", "noise"))
+        if source.array.dtype.kind in "ui":
+            noise = max(noise, ROUNDING)
+        signal = windows_with_signal(source.array, background + settings.signal_noise * noise / 3, grid)
+    else:
+        signal = np.ones(grid.counts, bool)
+    plan = blocks.make_plan(signal, grid, plane=settings.block_edge, voxels=settings.block_voxels)
     write_text(output, blocks.plan_text(plan))
     print(f"{signal.sum()} of {signal.size} windows hold signal, in {len(plan.blocks)} blocks")
 
 
-def windows_with_signal(array, threshold: float, *, depth: int, window: int, stride: int) -> np.ndarray:
-    """bool (z, rows, columns): windows in which the mean of some 3 x 3 pixels exceeds `threshold`.
+def windows_with_signal(array, threshold: float, grid: Grid) -> np.ndarray:
+    """bool (z, y, x) over the grid: windows in which the mean of some 3 x 3 pixels exceeds `threshold`.
 
-    array: (z, y, x), read plane by plane. The mean of nine has a third of the noise, and a neurite is at least
+    array: (z, y, x), read slab by slab. The mean of nine has a third of the noise, and a neurite is at least
     two pixels wide: what stays below background + 6 sigma / 3 everywhere is less than 2 sigma bright. All slices
     of a window count, so that a neurite is found beside a lost slice too.
     """
-    planes = np.stack([_plane_signal(array[z], threshold, window, stride) for z in range(array.shape[0])])
-    half = depth // 2
-    reach = [np.clip(np.arange(len(planes)) + step, 0, len(planes) - 1) for step in range(-half, half + 1)]
-    return np.logical_or.reduce([planes[index] for index in reach])
+    planes = np.concatenate(
+        [np.stack([_plane_signal(plane, threshold, grid) for plane in array[z]]) for z in volume.slabs(array)]
+    )
+    starts = blocks.grid_starts(grid.shape[0], grid.core[0], grid.stride[0]) - grid.margin[0]
+    ends = np.minimum(starts + grid.window[0], len(planes))
+    return np.stack([planes[max(a, 0) : b].any(0) for a, b in zip(starts, ends)])
 
 
-def _plane_signal(plane: np.ndarray, threshold: float, window: int, stride: int) -> np.ndarray:
-    """bool (rows, columns) of the window grid over one plane."""
+def _plane_signal(plane: np.ndarray, threshold: float, grid: Grid) -> np.ndarray:
+    """bool (y, x) of the window grid over one plane."""
     padded = np.pad(plane.astype(np.float32), 1, mode="edge")
     lines = padded[:-2] + padded[1:-1] + padded[2:]
     signal = (lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:]) > 9 * threshold
-    # Windows overlap: look at the cells that window and stride share once, then gather the cells of each window.
-    cell = math.gcd(window, stride)
-    rows, columns = (blocks.grid_starts(size, window, stride) for size in plane.shape)
-    extent = (rows[-1] + window, columns[-1] + window)
-    signal = np.pad(signal, [(0, total - size) for total, size in zip(extent, signal.shape, strict=True)])
-    cells = signal.reshape(extent[0] // cell, cell, extent[1] // cell, cell).any((1, 3))
-    views = np.lib.stride_tricks.sliding_window_view(cells, (window // cell, window // cell))
-    return np.any(views[:: stride // cell, :: stride // cell], axis=(2, 3))
+    # How many bright pixels lie above and left of each place: four of them tell how many a window holds.
+    count = np.pad(signal.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
+    ranges = []
+    for axis in (1, 2):
+        size = plane.shape[axis - 1]
+        starts = blocks.grid_starts(size, grid.core[axis], grid.stride[axis]) - grid.margin[axis]
+        ranges.append((np.maximum(starts, 0), np.minimum(starts + grid.window[axis], size)))
+    (top, bottom), (left, right) = ranges
+    held = count[np.ix_(bottom, right)] - count[np.ix_(top, right)] - count[np.ix_(bottom, left)]
+    return held + count[np.ix_(top, left)] > 0

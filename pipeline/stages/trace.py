@@ -1,4 +1,4 @@
-"""trace: labels and probability to one neuron."""
+"""trace: labels and probability of neurite to trees (light microscopy)."""
 
 from pathlib import Path
 
@@ -7,48 +7,58 @@ from pipeline import config
 
 def run(
     labels: Path,
-    probability: Path,
-    image: Path,
+    prediction: Path,
     output: Path,
+    table: Path,
     *,
     root: str = "",
     settings: config.Trace = config.Trace(),
 ) -> None:
-    """Trace one neuron from a label volume.
+    """Trace the neurons of a label volume.
 
-    Without a foreground the SWC has a header and no node.
+    Without a foreground the SWC has a header and no node. Beside each tree lies {tree}.confidence.tsv: for each node
+    its id, the probability along its edge, and the cost (um) of the link that bridges it, empty within foreground.
+    Holds the whole volume in memory.
 
     Args:
         labels: OME-Zarr made by segment, uint32 (z, y, x).
-        probability: OME-Zarr made by stack, uint8, 0..255 = 0..1.
-        image: OME-Zarr made by ingest: gives the name of the source.
-        output: SWC in um, the root first.
+        prediction: OME-Zarr made by stack, with a channel neurite (uint8, 0..255 = 0..1).
+        output: SWC in um, the root first; with `neurons` all a folder of {id}.swc, somata first.
+        table: TSV, a row a tree: id, root, soma, cable length, branch points, tips, mean confidence.
         root: x,y,z in voxels: trace the tree that starts there. Empty: the longest tree, from its soma where
             there is one, else from its thickest end.
     """
-    from pipeline import swc, tracing, volume
+    from pipeline import neurons, swc, volume
     from pipeline.errors import InputError
+    from pipeline.images.source import sizes
+    from pipeline.tracing import neuron
+    from pipeline.tracing.field import Field
 
-    foreground, certain, source = (volume.open_volume(path) for path in (labels, probability, image))
-    if not foreground.array.shape == certain.array.shape == source.array.shape:
-        found = " and ".join(str(v.array.shape) for v in (foreground, certain, source))
-        raise InputError(labels, f"shapes {found} of labels, probability and image", "three equal shapes")
-    voxel_size = source.voxel_size
+    foreground, source = volume.open_volume(labels), volume.open_volume(prediction)
+    if foreground.shape != source.shape:
+        found = f"shapes {foreground.shape} of labels and {source.shape} of prediction"
+        raise InputError(labels, found, "two equal shapes")
     root_xyz = config.parse_triple("--root", root, positive=False)
-    shape_xyz = source.array.shape[::-1]
+    shape_xyz = source.shape[::-1]
     if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):
-        allowed = f"x,y,z in voxels within the image, {volume.sizes(shape_xyz)}"
-        raise InputError(f"{source.attributes.get('source', image)}: root", f"found {root}", allowed)
-    tree = tracing.trace(
+        allowed = f"x,y,z in voxels within the image, {sizes(shape_xyz)}"
+        raise InputError(f"{source.attributes.get('source', prediction)}: root", f"found {root}", allowed)
+    found_neurons = neuron.trace(
         foreground.array[:],
-        certain.array[:],
-        voxel_size=voxel_size,
+        Field(source.channel("neurite"), source.voxel_size),
+        settings,
         root_zyx=root_xyz and root_xyz[::-1],
-        **settings.model_dump(),
     )
-    header = swc.header(source.attributes.get("source", image.name), voxel_size)
-    swc.write(output, tree, header=header)
-    if len(tree):
-        print(f"{output}: {len(tree)} nodes, {swc.cable_length(tree):.1f} um")
+    named = {str(number): each for number, each in enumerate(found_neurons, 1)}
+    header = swc.header(source.attributes.get("source", prediction.name), source.voxel_size)
+    if settings.neurons == "one":
+        neurons.write_one(output, named.get("1", neurons.NOTHING), header)
+    else:
+        neurons.write_all(output, named, header)
+    neurons.write_table(table, named)
+    if named:
+        trees = [each.tree for each in found_neurons]
+        nodes, length = sum(map(len, trees)), sum(map(swc.cable_length, trees))
+        print(f"{output}: {len(trees)} trees, {nodes} nodes, {length:.1f} um")
     else:
         print(f"{output}: nothing to trace: the labels are empty")

@@ -1,114 +1,172 @@
-"""train: the network's weights from images with references, voxel labels and simulated neurons."""
+"""train: a network's weights from ingested images with references, voxel labels and simulated neurons."""
 
+import csv
+import hashlib
+import shutil
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from cyclopts import Parameter
 
-from pipeline import __version__, blocks, config, dataset, intensity, swc, volume
-from pipeline.config import Ingest, Train
+from pipeline import __version__, config, images, intensity, swc, volume
+from pipeline.config.train import Train
 from pipeline.errors import InputError
 from pipeline.files import write_text
+from pipeline.images.source import sizes
+
+if TYPE_CHECKING:
+    from pipeline.network.slices import Architecture
+    from pipeline.training.pairs import Pair
+
+COLUMNS = ("sample", "image", "reference", "reference_unit")
+# The rule of grey that a new training learns (intensity.LEVELS).
+LEVELS = "percentiles 1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a training sheet. image: OME-Zarr made by ingest. reference: SWC, or an image of voxel labels."""
+
+    sample: str
+    image: Path
+    reference: Path
+    reference_unit: str
 
 
 def run(
-    datasets: list[Path],
+    sheets: list[Path],
     /,
     *,
     output: Path,
-    device: str = "auto",
-    workers: int = 1,
+    device: Annotated[str, Parameter(env_var="STACK2SWC_TRAIN_DEVICE")] = "auto",
+    workers: Annotated[int, Parameter(env_var="STACK2SWC_TRAIN_WORKERS")] = 1,
     settings: Train = Train(),
 ) -> None:
     """Train the network. Killed, it goes on from its last checkpoint (beside the output, `.checkpoint`).
 
+    Memory does not grow with the images: the truth of large ones is made slab by slab and lies on disk meanwhile.
+
     Args:
-        datasets: dataset folders; samples with a reference (SWC, or voxel labels `STEM_labels.tif`) are used.
+        sheets: TSV with columns sample, image (OME-Zarr made by ingest), reference (SWC, or an image of voxel
+            labels), reference_unit; the workflow writes one as trained/samples.tsv of its results.
         output: the weights (safetensors); beside them the log (.tsv, one line a step) and the model card (.md).
         device: auto (a GPU where there is one), cpu or cuda.
         workers: processes that make windows beside the training.
     """
-    import torch
-
-    from pipeline.network import weights
-    from pipeline.network.vit3d import Architecture
+    from pipeline.network import model, weights
+    from pipeline.network.slices import Architecture
     from pipeline.training import loop
+    from pipeline.training.slices import SliceTask, shares
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    folders = [*datasets, *map(Path, settings.more_datasets.split())]
-    trained, held_out = _load_pairs(folders, settings)
+    device = model.choose_device(device)
+    work = output.with_name(f".{output.stem}.truth")
+    rows = [
+        row for sheet in [*sheets, *map(Path, settings.more_samples.split())] for row in read_sheet(sheet)
+    ]
+    trained, held_out = _load_pairs(rows, settings, work)
     scenes = _simulate(settings)
     if not trained and not scenes:
-        raise InputError(datasets[0], "no sample with a reference, none simulated", "one at least")
-    architecture = Architecture(depth=settings.depth, tile=settings.window)
+        raise InputError(sheets[0], "no sample with a reference, none simulated", "one at least")
     start = Path(settings.start) if settings.start else None
-    model = weights.start_model(start, architecture, how=settings.inflation, seed=settings.seed).to(device)
-    model.decoder.to(memory_format=torch.channels_last)
-    batches = loop.Batches(
+    wanted = Architecture(depth=settings.depth, tile=settings.window)
+    network = weights.start_slices(start, wanted, how=settings.inflation, seed=settings.seed).to(device)
+    task = SliceTask(
         trained + scenes,
-        _shares(trained, scenes, settings.simulated_share),
-        size=settings.batch,
-        depth=model.architecture.depth,
-        tile=model.architecture.tile,
+        shares(len(trained), len(scenes), simulated_share=settings.simulated_share),
+        held_out=held_out,
+        batch=settings.batch,
+        depth=network.architecture.depth,
+        tile=network.architecture.tile,
         seed=settings.seed,
+        encoder_rate=settings.encoder_rate,
+        decoder_rate=settings.decoder_rate,
+        layer_decay=settings.layer_decay,
     )
     log = output.with_suffix(".tsv")
     checkpoint = output.with_name(f".{output.stem}.checkpoint")
     averaged = loop.fit(
-        model,
-        batches,
+        network,
+        task,
         steps=settings.steps,
         checkpoint=checkpoint,
         log=log,
-        validate=(lambda network: _mean_dice(network, held_out)) if held_out else None,
+        digest=_digest(settings, rows),
         validate_every=settings.validate_every,
-        encoder_rate=settings.encoder_rate,
-        decoder_rate=settings.decoder_rate,
-        layer_decay=settings.layer_decay,
         workers=workers,
         bf16=settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
     )
-    # Names of files, not of folders: the card travels, this machine's folders do not.
-    told = settings.model_copy(
-        update={
-            name: " ".join(Path(path).name for path in getattr(settings, name).split())
-            for name in ("start", "more_datasets")
-        }
+    told = _without_folders(settings)
+    write_text(
+        output.with_suffix(".md"), write_card(told, network.architecture, trained, held_out, len(scenes), log)
     )
-    write_text(output.with_suffix(".md"), _write_card(told, trained, held_out, scenes, log))
-    weights.save(output, averaged, card={"version": __version__, "settings": told.model_dump()})
+    voxel_um = _voxel_range([row for row in rows if not _held_out(row, settings)])
+    card: dict[str, object] = {"version": __version__, "settings": told.model_dump()}
+    weights.save(output, averaged, levels=LEVELS, voxel_um=voxel_um, card=card)
     checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
-def _load_pairs(datasets: list[Path], settings: Train) -> tuple[list, list]:
+def read_sheet(path: Path) -> list[Row]:
+    """The rows of a training sheet; InputError where it is none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"not readable ({error})", "a training sheet (TSV)") from error
+    if lines and (lacking := [name for name in COLUMNS if name not in lines[0]]):
+        raise InputError(path, f"no column {lacking[0]}", f"columns {', '.join(COLUMNS)}")
+    return [
+        Row(line["sample"], Path(line["image"]), Path(line["reference"]), line["reference_unit"] or "um")
+        for line in lines
+    ]
+
+
+def _load_pairs(rows: list[Row], settings: Train, work: Path) -> tuple[list, list]:
     """Pairs to train on, and those whose name matches settings.validation."""
     trained: list = []
     held_out: list = []
-    for folder in datasets:
-        for sample in dataset.discover(folder):
-            labels = sample.image.with_name(f"{sample.image.stem}_labels{sample.image.suffix}")
-            if sample.reference is None and not labels.is_file():
-                continue
-            patterns = settings.validation.split()
-            where = held_out if any(fnmatch(sample.name, pattern) for pattern in patterns) else trained
-            where.append(_load_pair(sample, labels))
-            print(f"{sample.name}: {'held out' if where is held_out else 'trained on'}", flush=True)
+    for row in rows:
+        where = held_out if _held_out(row, settings) else trained
+        where.append(_load_pair(row, work))
+        print(f"{row.sample}: {'held out' if where is held_out else 'trained on'}", flush=True)
     return trained, held_out
 
 
-def _load_pair(sample: dataset.Sample, labels: Path):
-    from pipeline.training import pairs
+def _held_out(row: Row, settings: Train) -> bool:
+    return any(fnmatch(row.sample, pattern) for pattern in settings.validation.split())
 
-    source = volume.open_image(sample.image)
-    grey = _grey(source.array[:])
-    if sample.reference is None:
-        return pairs.from_labels(sample.name, grey, volume.open_image(labels).array[:])
-    voxel_size = sample.voxel_size or source.voxel_size
-    if voxel_size is None:
-        raise InputError(sample.image, "no voxel size in its metadata", "z,y,x in um, in samples.tsv")
-    tree = swc.read(sample.reference, unit=sample.reference_unit, voxel_size=voxel_size)
-    return pairs.from_tree(sample.name, grey, [tree], voxel_size, complete=False)
+
+def _load_pair(row: Row, work: Path) -> "Pair":
+    from pipeline.training import pairs, store
+
+    image = volume.open_volume(row.image)
+
+    def grey(first: int, last: int) -> np.ndarray:
+        return intensity.grey(image.array[first:last], image.attributes, rule=LEVELS)
+
+    if row.reference.suffix.lower() == ".swc":
+        tree = swc.read(row.reference, unit=row.reference_unit, voxel_size=image.voxel_size)
+
+        def make(first: int, last: int) -> "Pair":
+            moved = swc.Tree(
+                tree.xyz - [0, 0, first * image.voxel_size[0]], tree.radius, tree.parent, tree.type
+            )
+            return pairs.from_tree(row.sample, grey(first, last), [moved], image.voxel_size, complete=False)
+    else:
+        labels = images.open_image(row.reference)
+        if labels.shape != image.shape or labels.dtype.kind not in "ui":
+            found = f"{labels.dtype}, {sizes(labels.shape)} voxels"
+            raise InputError(
+                row.reference, found, f"whole numbers, {sizes(image.shape)} voxels as {row.image}"
+            )
+
+        def make(first: int, last: int) -> "Pair":
+            return pairs.from_labels(row.sample, grey(first, last), labels.array[first:last])
+
+    return store.in_slabs(row.sample, image.shape, make, folder=work)
 
 
 def _simulate(settings: Train) -> list:
@@ -122,71 +180,69 @@ def _simulate(settings: Train) -> list:
     for index in range(settings.simulated):
         rng = np.random.default_rng([settings.seed, index])
         if rng.random() < settings.empty_share:
-            scenes.append(pairs.empty(f"scene {index}", _grey(empty_scene(rng, shape_zyx=shape))))
+            scenes.append(pairs.empty(f"scene {index}", _scene_grey(empty_scene(rng, shape_zyx=shape))))
             continue
         voxel_size = random_voxel_size(rng)
         image, trees = random_scene(rng, shape_zyx=shape, voxel_size=voxel_size)
-        scenes.append(pairs.from_tree(f"scene {index}", _grey(image), trees, voxel_size, complete=True))
+        scenes.append(pairs.from_tree(f"scene {index}", _scene_grey(image), trees, voxel_size, complete=True))
     return scenes
 
 
-def _grey(voxels: np.ndarray) -> np.ndarray:
+def _scene_grey(voxels: np.ndarray) -> np.ndarray:
     """Scaled as ingest and infer would."""
-    percentiles = (Ingest().low_percentile, Ingest().high_percentile)
+    percentiles = (config.Ingest().low_percentile, config.Ingest().high_percentile)
     step = intensity.sample_step(voxels.shape)
     sample = voxels[::step, ::step, ::step].ravel()
     level = intensity.levels(
         sample, minimum=float(voxels.min()), maximum=float(voxels.max()), percentiles=percentiles
     )
-    return intensity.grey(voxels, level["low"], level["high"])
+    return intensity.grey(voxels, level, rule=LEVELS)
 
 
-def _shares(trained: list, scenes: list, simulated_share: float) -> np.ndarray:
-    """Share of the windows that each pair gives: even among the images, even among the scenes."""
-    share = np.empty(len(trained) + len(scenes))
-    share[: len(trained)] = (1 - simulated_share) / max(len(trained), 1)
-    share[len(trained) :] = simulated_share / max(len(scenes), 1)
-    return share
+def _voxel_range(rows: list[Row]) -> tuple:
+    """Smallest and largest voxel (z, y, x um) of what was trained on, simulations of any kind included."""
+    from pipeline.simulation.scene import VOXEL_UM
+
+    found = np.array([*VOXEL_UM, *(volume.open_volume(row.image).voxel_size for row in rows)])
+    return tuple(map(float, found.min(0))), tuple(map(float, found.max(0)))
 
 
-def _mean_dice(network, held_out: list) -> float:
-    """Mean foreground Dice (probability > .5) over the held-out pairs."""
-    return float(np.mean([_dice(network, pair) for pair in held_out]))
+def _digest(settings: Train, rows: list[Row]) -> str:
+    """Of everything that decides what is learnt: a checkpoint of anything else is of another training."""
+    seen = [
+        (row.sample, volume.open_volume(row.image).attributes["sha256"], _file_digest(row.reference))
+        for row in rows
+    ]
+    start = _file_digest(Path(settings.start)) if settings.start else ""
+    return hashlib.sha256(repr((__version__, settings, start, seen)).encode()).hexdigest()
 
 
-def _dice(network, pair) -> float:
-    """Foreground Dice of one pair over some 16 of its labelled slices, where the truth is known."""
-    import torch
-
-    from pipeline.network.predict import predict_block, reach
-
-    depth, window = network.architecture.depth, network.architecture.tile
-    labelled = np.flatnonzero(pair.counts.any((1, 2)))
-    planes = labelled[:: max(1, len(labelled) // 16)]
-    stride = round(window * 0.75)
-    rows, columns = (len(blocks.grid_starts(size, window, stride)) for size in pair.image.shape[1:])
-    signal = np.zeros((len(pair.image), rows, columns), bool)
-    signal[planes] = True
-    plan = blocks.make_plan(
-        signal, pair.image.shape, depth=depth, window=window, stride=stride, plane=2**31, voxels=2**62
-    )
-    with torch.inference_mode():
-        grey = blocks.read_clamped(pair.image, reach(plan.blocks[0], plan))
-        found = predict_block(network, grey, plan.blocks[0], plan)[planes] > 0.5
-    truth, counts = pair.distance[planes] <= 0, pair.counts[planes]
-    return float(2 * (found & truth & counts).sum() / max(1, (found & counts).sum() + (truth & counts).sum()))
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
-def _write_card(settings: Train, trained: list, held_out: list, scenes: list, log: Path) -> str:
+def _without_folders(settings: Train) -> Train:
+    """Names of files instead of paths: the card travels, this machine's folders do not."""
+    names = {
+        name: " ".join(Path(path).name for path in getattr(settings, name).split())
+        for name in ("start", "more_samples")
+    }
+    return settings.model_copy(update=names)
+
+
+def write_card(
+    settings: Train, architecture: "Architecture", trained: list, held_out: list, scenes: int, log: Path
+) -> str:
     """The model card: what the weights are, what they saw, how well they do on what they did not see."""
     steps = log.read_text(encoding="utf-8").splitlines()[1:]
-    dice = [line.split("\t")[4] for line in steps if line.split("\t")[4]]
+    score = [line.split("\t")[4] for line in steps if line.split("\t")[4]]
     names = {"trained on": trained, "held out (scored only)": held_out}
+    depth, edge, _ = architecture.window
     lines = [
         "# Model card",
         "",
         "Slice segmenter of stack2swc (light microscopy): a 3D vision transformer that reads "
-        f"{settings.depth} slices of {settings.window} x {settings.window} pixels and tells for each pixel of the "
+        f"{depth} slices of {edge} x {edge} pixels and tells for each pixel of the "
         "middle one how probably it is neurite.",
         "",
         f"- start: {settings.start or 'random'} ({settings.inflation} inflation where it is a 2D model)",
@@ -194,9 +250,9 @@ def _write_card(settings: Train, trained: list, held_out: list, scenes: list, lo
             f"- {what}: {', '.join(pair.name for pair in pairs) or 'nothing'}"
             for what, pairs in names.items()
         ),
-        f"- simulated scenes: {len(scenes)}, {settings.simulated_share:.0%} of the windows",
+        f"- simulated scenes: {scenes}, {settings.simulated_share:.0%} of the windows",
         f"- steps: {len(steps)} of {settings.batch} windows, seed {settings.seed}, weights averaged over steps",
-        f"- foreground Dice of what was held out, last step: {dice[-1] if dice else 'nothing held out'}",
+        f"- foreground Dice of what was held out, last step: {score[-1] if score else 'nothing held out'}",
         f"- settings: `{config.options(settings)}`",
         "",
     ]

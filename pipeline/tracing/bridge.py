@@ -11,7 +11,7 @@ from skimage.graph import MCP_Geometric
 from pipeline import swc
 from pipeline.swc import Tree, um_to_voxel, voxel_to_um
 from pipeline.tracing import graph
-from pipeline.tracing.sampling import sample
+from pipeline.tracing.field import Field
 
 # A um costs 1 at the probability DARK or less and falls with its logarithm to the least cost, CERTAIN, near SURE:
 # .1 over a background of .01 is good evidence of a dim stretch, though far from 1. CERTAIN is above 0 so
@@ -38,10 +38,33 @@ class Link:
     cost: float
 
 
-def join(
-    forest: Tree, probability: np.ndarray, voxel_size: tuple[float, float, float], *, gap_um: float
-) -> Tree:
-    """Join pieces whose tips lie near other pieces; returns the larger forest, links included.
+@dataclass(frozen=True, eq=False)
+class Bridges:
+    """The edges that links added to a forest.
+
+    rows: (m, 2) pairs of rows, the smaller first. cost: (m,) um, of the link that each belongs to.
+    """
+
+    rows: np.ndarray
+    cost: np.ndarray
+
+    def cost_of(self, rows: np.ndarray, parent: np.ndarray) -> np.ndarray:
+        """(n,) um: the cost of the link that the edge from each node to its parent lies in, NaN where in none.
+
+        rows: (n,) of the forest, one for each node of a tree that was taken from it. parent: (n,) nodes, -1 for a root.
+        """
+        if not len(self.rows):
+            return np.full(len(rows), np.nan)
+        ends = np.sort(np.stack([rows, np.where(parent >= 0, rows[parent], rows)], 1), axis=1)
+        base = 1 + max(int(rows.max()), int(self.rows.max()))
+        known, wanted = (pair[:, 0] * base + pair[:, 1] for pair in (self.rows, ends))
+        order = np.argsort(known)
+        place = order[np.minimum(np.searchsorted(known[order], wanted), len(known) - 1)]
+        return np.where(known[place] == wanted, self.cost[place], np.nan)
+
+
+def join(forest: Tree, field: Field, *, gap_um: float) -> tuple[Tree, Bridges]:
+    """Join pieces whose tips lie near other pieces; returns the larger forest, links included, and which they are.
 
     A link is the cheapest way from a tip to another piece, straight or bent. A um of it costs `um_cost`, times
     2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward direction of the
@@ -50,15 +73,13 @@ def join(
     of the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up to
     gap_um, a dim one further. A minimum-cost forest over the pieces picks those that stay: two pieces never
     get two links.
-
-    probability: uint8 (z, y, x), 0..255 = 0..1.
     """
     if not len(forest):
-        return forest
+        return forest, Bridges(np.zeros((0, 2), np.int64), np.zeros(0))
     piece = graph.pieces(forest)
     own = np.bincount(piece, weights=swc.edge_lengths(forest))
     best: dict[tuple[int, int], Link] = {}
-    for link in _candidates(forest, piece, probability, voxel_size, gap_um):
+    for link in _candidates(forest, piece, field, gap_um):
         here, there = int(piece[link.tip]), int(piece[link.node])
         pair = min(here, there), max(here, there)
         if link.cost <= min(gap_um, WORTH * own[here], WORTH * own[there]) and (
@@ -74,7 +95,7 @@ def um_cost(probability: np.ndarray) -> np.ndarray:
     return np.clip(share, CERTAIN, 1).astype(np.float32)
 
 
-def _candidates(forest, piece, probability, voxel_size, gap_um):
+def _candidates(forest, piece, field, gap_um):
     """The cheapest straight and the cheapest bent link of each tip to each other piece in reach."""
     tips = np.flatnonzero(graph.degree(forest) <= 1)
     near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], REACH * gap_um, return_sorted=True)
@@ -83,11 +104,11 @@ def _candidates(forest, piece, probability, voxel_size, gap_um):
         nodes = np.asarray(nodes, int)
         nodes = nodes[piece[nodes] != piece[tip]]
         if len(nodes):
-            for node, bends in _ways(forest, piece, tip, nodes, probability, voxel_size):
-                yield _link(forest, tip, node, bends, heading, probability, voxel_size)
+            for node, bends in _ways(forest, piece, tip, nodes, field):
+                yield _link(forest, tip, node, bends, heading, field)
 
 
-def _ways(forest, piece, tip, nodes, probability, voxel_size):
+def _ways(forest, piece, tip, nodes, field):
     """(node, bends): the nearest node of each piece, straight on, and the one that is cheapest to reach.
 
     Both, since steps from voxel to voxel make an oblique way through the dark longer than it is.
@@ -95,16 +116,15 @@ def _ways(forest, piece, tip, nodes, probability, voxel_size):
     away = np.linalg.norm(forest.xyz[nodes] - forest.xyz[tip], axis=1)
     for node in _first_of_each(nodes, away, piece):
         yield node, np.zeros((0, 3))
-    voxel = np.rint(um_to_voxel(forest.xyz[np.append(nodes, tip)], voxel_size)).astype(np.int64)
+    voxel = np.rint(um_to_voxel(forest.xyz[np.append(nodes, tip)], field.voxel_size)).astype(np.int64)
     low = np.maximum(voxel.min(0) - 2, 0)
-    high = np.minimum(voxel.max(0) + 3, probability.shape)
-    crop = probability[tuple(slice(a, b) for a, b in zip(low, high))]
-    mcp = MCP_Geometric(um_cost(crop / np.float32(255)), sampling=voxel_size)
+    high = np.minimum(voxel.max(0) + 3, field.shape)
+    mcp = MCP_Geometric(um_cost(field.crop(low, high) / np.float32(255)), sampling=field.voxel_size)
     total, _ = mcp.find_costs([tuple(voxel[-1] - low)])
     total = total[tuple((voxel[:-1] - low).T)]
     for node in _first_of_each(nodes, total, piece):
-        end = np.rint(um_to_voxel(forest.xyz[node], voxel_size)).astype(np.int64) - low
-        path = voxel_to_um(np.array(mcp.traceback(tuple(end))) + low, voxel_size)
+        end = np.rint(um_to_voxel(forest.xyz[node], field.voxel_size)).astype(np.int64) - low
+        path = voxel_to_um(np.array(mcp.traceback(tuple(end))) + low, field.voxel_size)
         along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
         place = np.linspace(0, along[-1], max(1, round(along[-1] / BEND_UM)) + 1)[1:-1]
         yield node, np.column_stack([np.interp(place, along, column) for column in path.T])
@@ -116,12 +136,12 @@ def _first_of_each(nodes, cost, piece):
     return nodes[order[np.unique(piece[nodes[order]], return_index=True)[1]]]
 
 
-def _link(forest, tip, node, bends, heading, probability, voxel_size) -> Link:
+def _link(forest, tip, node, bends, heading, field) -> Link:
     line = np.concatenate([forest.xyz[[tip]], bends, forest.xyz[[node]]])
     steps = np.diff(line, axis=0)
     length = np.linalg.norm(steps, axis=1)
     part = ((np.arange(LOOKS) + 0.5) / LOOKS)[:, None, None]
-    seen = sample(probability, line[:-1] + part * steps, voxel_size) / 255
+    seen = field.at(line[:-1] + part * steps) / 255
     cost = (length * um_cost(seen).mean(0)).sum()
     ahead = heading.get(tip, ZERO) @ steps[0] / length[0]
     behind = -heading.get(node, ZERO) @ steps[-1] / length[-1]
@@ -150,14 +170,18 @@ def _cheapest(best: dict[tuple[int, int], Link], pieces: int) -> list[tuple[int,
     return sorted(zip(chosen.row.tolist(), chosen.col.tolist()))
 
 
-def _with_links(forest: Tree, links: list[Link]) -> Tree:
+def _with_links(forest: Tree, links: list[Link]) -> tuple[Tree, Bridges]:
     """Add the nodes and edges of the links; a link's radius goes linearly from end to end."""
     xyz, radius, edges = [forest.xyz], [forest.radius], [graph.edges(forest)]
+    added, cost = [np.zeros((0, 2), np.int64)], []
     count = len(forest)
     for link in links:
         chain = np.concatenate([[link.tip], count + np.arange(len(link.bends)), [link.node]])
         edges.append(np.stack([chain[:-1], chain[1:]], 1))
+        added.append(np.sort(edges[-1], axis=1))
+        cost += [link.cost] * len(edges[-1])
         xyz.append(link.bends)
         radius.append(np.linspace(forest.radius[link.tip], forest.radius[link.node], len(chain))[1:-1])
         count += len(link.bends)
-    return graph.rooted(np.concatenate(xyz), np.concatenate(radius), np.concatenate(edges))
+    joined = graph.rooted(np.concatenate(xyz), np.concatenate(radius), np.concatenate(edges))
+    return joined, Bridges(np.concatenate(added), np.array(cost))

@@ -4,74 +4,72 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline import swc
+from pipeline.config.trace import Trace
 from pipeline.swc import Tree
 from pipeline.tracing import graph
-from pipeline.tracing.sampling import sample
+from pipeline.tracing.field import Field
 
 # The wall of a neurite is looked at over this stretch (um) to both sides of a branch point, plus the radius.
 BESIDE_UM = 3.0
 
 
-def prune(
-    tree: Tree,
-    probability: np.ndarray,
-    voxel_size: tuple[float, float, float],
-    *,
-    doubt: float,
-    spur_um: float,
-    spur_walls: float,
-    cover_radii: float,
-) -> Tree:
-    """Keep the branches that gain something and stick out of the neurite they leave.
+def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.ndarray]:
+    """The branches that gain something and stick out of the neurite they leave: rows to keep, and new parents (n,).
 
-    tree: one root. probability: uint8 (z, y, x), 0..255 = 0..1. An edge gains its length times (p - doubt) /
-    (1 - doubt): certain foreground its um, a gap a loss. The tree is taken apart into paths, the greatest gain
-    first (from the root to the best tip, then from that path to the next best ...). Each is cut where its sum of
-    gains is greatest; what lies within cover_radii * radius of paths already taken gains nothing. It stays when it
-    gains more than spur_um and its far end reaches beyond spur_walls times the distance from the line it leaves
-    to the wall in that direction, as measured beside it. The root path always stays. A path that first runs
-    along the one it leaves is cut loose there and joined where it departs.
+    tree: one root. settings: doubt, spur_um, spur_walls and cover_radii of them. An edge gains its length times
+    (p - doubt) / (1 - doubt): certain foreground its um, a gap a loss. The tree is taken apart into paths, the
+    greatest gain first (from the root to the best tip, then from that path to the next best ...). Each is cut where
+    its sum of gains is greatest; what lies within cover_radii * radius of paths already taken gains nothing. It stays
+    when it gains more than spur_um and its far end reaches beyond spur_walls times the distance from the line it
+    leaves to the wall in that direction, as measured beside it. The root path always stays. A path that first runs
+    along the one it leaves is cut loose there and joined where it departs; so is a branch that hangs on such a start.
     """
-    gain = swc.edge_lengths(tree) * _edge_value(tree, probability, voxel_size, doubt)
+    gain = swc.edge_lengths(tree) * _edge_value(tree, field, settings.doubt)
     parent = tree.parent.copy()
     kept = np.zeros(len(tree), bool)
+    stand_in = np.full(
+        len(tree), -1
+    )  # for a node that runs within a kept line: the node of that line beside it
     for path in _paths(tree, gain):
         if parent[path[0]] < 0:
             kept[path[: 1 + np.cumsum(gain[path]).argmax()]] = True
             continue
         if not kept[parent[path[0]]]:
-            continue
+            parent[path[0]] = stand_in[parent[path[0]]]
+            if parent[path[0]] < 0:
+                continue
         taken = np.flatnonzero(kept)
         lines = cKDTree(tree.xyz[taken])
         away, nearest = lines.query(tree.xyz[path])
-        covered = away < cover_radii * np.maximum(tree.radius[taken[nearest]], tree.radius[path])
+        covered = away < settings.cover_radii * np.maximum(tree.radius[taken[nearest]], tree.radius[path])
+        first = len(path) if covered.all() else int(covered.argmin())
+        stand_in[path[:first]] = taken[nearest[:first]]
         value = np.cumsum(np.where(covered, np.minimum(gain[path], 0), gain[path]))
         end = 1 + value.argmax()
-        if value[end - 1] <= spur_um or covered[:end].all():
+        if value[end - 1] <= settings.spur_um or covered[:end].all():
             continue
         far = away[:end].argmax()
         foot = taken[nearest[far]]
         beside = taken[
             lines.query_ball_point(tree.xyz[foot], BESIDE_UM + tree.radius[foot], return_sorted=True)
         ]
-        wall = _wall_um(tree, foot, path[far], beside, probability, voxel_size)
+        wall = _wall_um(tree, foot, path[far], beside, field)
         # Tips were drawn back by their radius, walls were not.
-        if away[far] + tree.radius[path[far]] < spur_walls * wall:
+        if away[far] + tree.radius[path[far]] < settings.spur_walls * wall:
             continue
-        first = covered[:end].argmin()
         if first:
             parent[path[first]] = taken[nearest[first]]
         kept[path[first:end]] = True
-    return swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), np.flatnonzero(kept))
+    return np.flatnonzero(kept), parent
 
 
-def _edge_value(tree, probability, voxel_size, doubt) -> np.ndarray:
-    certain = sample(probability, tree.xyz, voxel_size) / 255
+def _edge_value(tree, field, doubt) -> np.ndarray:
+    certain = field.at(tree.xyz) / 255
     mean = (certain + certain[tree.parent]) / 2
     return np.where(tree.parent >= 0, (mean - doubt) / (1 - doubt), 0.0)
 
 
-def _wall_um(tree, foot, far, beside, probability, voxel_size) -> float:
+def _wall_um(tree, foot, far, beside, field) -> float:
     """How far the wall of a line is in the direction from its node `foot` to the node `far` of a branch.
 
     The median over the nodes `beside` of the way to where the probability falls below 1/2, looked for up to twice
@@ -85,9 +83,9 @@ def _wall_um(tree, foot, far, beside, probability, voxel_size) -> float:
     beside = beside[aside > 2 * tree.radius[far]]
     if not len(beside):
         return 0.0
-    step = min(voxel_size) / 2
-    steps = np.arange(1, 2 + int((2 * length + max(voxel_size)) / step)) * step
-    value = sample(probability, tree.xyz[beside][:, None] + steps[:, None] * arrow, voxel_size)
+    step = min(field.voxel_size) / 2
+    steps = np.arange(1, 2 + int((2 * length + max(field.voxel_size)) / step)) * step
+    value = field.at(tree.xyz[beside][:, None] + steps[:, None] * arrow)
     return float(np.median(np.logical_and.accumulate(value >= 127.5, axis=1).sum(1)) * step)
 
 

@@ -1,4 +1,6 @@
-"""Which tree of the forest is the neuron, and where it starts."""
+"""Which trees of the forest are neurons, and where they start."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -6,49 +8,72 @@ from scipy.spatial import cKDTree
 from pipeline import swc
 from pipeline.swc import Tree, voxel_to_um
 from pipeline.tracing import graph, skeleton
+from pipeline.tracing.field import Field
 
 # Over this distance (um) the thickness of a neurite's end is measured.
 NEAR_UM = 5.0
 
 
-def choose(
-    forest: Tree,
-    shape_zyx: tuple[int, int, int],
-    voxel_size: tuple[float, float, float],
-    *,
-    root_zyx: tuple[float, float, float] | None,
-    root_um: float,
-    soma_um: float,
-) -> Tree:
-    """The one tree that is the neuron, hung from its root.
+@dataclass(frozen=True, eq=False)
+class Hung:
+    """A tree taken from a forest and hung from its root. rows: (n,) of the forest, its length for a node drawn on."""
 
-    With root_zyx (voxels): of the trees that come within `root_um` of being nearest to it, the longest, from
-    its node nearest to the point; when that is a tip within `root_um`, the line goes on to the point. Without:
-    the longest tree, from its thickest node when that is a soma (radius >= soma_um), else from its thickest
-    tip at the border of the volume (an axon that comes in), else from its thickest tip.
-    """
-    if not len(forest):
-        return forest
+    tree: Tree
+    rows: np.ndarray
+
+
+def longest(forest: Tree, field: Field, *, soma_um: float) -> Hung:
+    """The tree with the most cable, hung by itself (see `_start`)."""
+    piece = graph.pieces(forest)
+    mine = piece == np.bincount(piece, weights=swc.edge_lengths(forest)).argmax()
+    return _hang(forest, mine, _start(forest, mine, field, soma_um))
+
+
+def every(forest: Tree, field: Field, *, soma_um: float, min_length_um: float) -> list[Hung]:
+    """All trees with at least so much cable, each hung by itself: those with a soma first, then by falling length."""
     piece = graph.pieces(forest)
     length = np.bincount(piece, weights=swc.edge_lengths(forest))
-    if root_zyx is None:
-        mine = piece == length.argmax()
-        tips = mine & (graph.degree(forest) <= 1)
-        cut = tips & skeleton.at_border(forest, shape_zyx, voxel_size)
-        soma = mine & (forest.radius >= soma_um)
-        starts = np.flatnonzero(next(nodes for nodes in (soma, cut, tips) if nodes.any()))
-        root = starts[_thickness(forest, mine, starts).argmax()]
-    else:
-        point = voxel_to_um(np.array(root_zyx), voxel_size)
-        away = np.linalg.norm(forest.xyz - point, axis=1)
-        nearest = np.full(len(length), np.inf)
-        np.minimum.at(nearest, piece, away)
-        mine = piece == np.where(nearest <= nearest.min() + root_um, length, -1).argmax()
-        root = np.where(mine, away, np.inf).argmin()
-        if away[root] <= root_um and graph.degree(forest)[root] <= 1:
-            forest, root, mine = _drawn_on(forest, int(root), point), len(forest), np.append(mine, True)
-    hung = graph.rooted(forest.xyz, forest.radius, graph.edges(forest), root=int(root))
-    return swc.take(hung, np.flatnonzero(mine))
+    with_soma = np.bincount(piece, weights=forest.radius >= soma_um) > 0
+    wanted = [number for number in np.lexsort((-length, ~with_soma)) if length[number] >= min_length_um]
+    parts = [piece == number for number in wanted]
+    return [_hang(forest, mine, _start(forest, mine, field, soma_um)) for mine in parts]
+
+
+def at_point(forest: Tree, field: Field, root_zyx: tuple[float, float, float], *, root_um: float) -> Hung:
+    """Of the trees that come within `root_um` of being nearest to a point (voxels), the longest.
+
+    It hangs from its node nearest to the point. When that is a tip within `root_um`, the line goes on to the point.
+    """
+    piece = graph.pieces(forest)
+    length = np.bincount(piece, weights=swc.edge_lengths(forest))
+    point = voxel_to_um(np.array(root_zyx), field.voxel_size)
+    away = np.linalg.norm(forest.xyz - point, axis=1)
+    nearest = np.full(len(length), np.inf)
+    np.minimum.at(nearest, piece, away)
+    mine = piece == np.where(nearest <= nearest.min() + root_um, length, -1).argmax()
+    root = int(np.where(mine, away, np.inf).argmin())
+    if away[root] <= root_um and graph.degree(forest)[root] <= 1:
+        forest, root, mine = _drawn_on(forest, root, point), len(forest), np.append(mine, True)
+    return _hang(forest, mine, root)
+
+
+def _start(forest: Tree, mine: np.ndarray, field: Field, soma_um: float) -> int:
+    """Where a tree begins of which nothing is said.
+
+    At its thickest node when that is a soma (radius >= soma_um), else at its thickest tip at the border of the volume
+    (an axon that comes in), else at its thickest tip.
+    """
+    tips = mine & (graph.degree(forest) <= 1)
+    cut = tips & skeleton.at_border(forest, field.shape, field.voxel_size)
+    soma = mine & (forest.radius >= soma_um)
+    starts = np.flatnonzero(next(nodes for nodes in (soma, cut, tips) if nodes.any()))
+    return int(starts[_thickness(forest, mine, starts).argmax()])
+
+
+def _hang(forest: Tree, mine: np.ndarray, root: int) -> Hung:
+    hung = graph.rooted(forest.xyz, forest.radius, graph.edges(forest), root=root)
+    rows = np.flatnonzero(mine)
+    return Hung(swc.take(hung, rows), rows)
 
 
 def _drawn_on(forest: Tree, tip: int, point: np.ndarray) -> Tree:

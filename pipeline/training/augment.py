@@ -54,7 +54,7 @@ def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
         light += sigma * rng.standard_normal(light.shape, np.float32)
     if rng.random() < 0.3:
         light += _grain(rng, light.shape)
-    if rng.random() < 0.04:
+    if rng.random() < 0.04 and len(light) > 1:
         lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
         light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
     light = np.clip(light, 0, 1)

@@ -1,46 +1,47 @@
 """The training loop: batch, loss, step, log, save. Killed at any step, it goes on from its last checkpoint.
 
-Windows are drawn from a generator seeded by (seed, step), so a resumed run sees the batches it would have seen.
+What is learnt is a task: it makes the batches, says the loss, validates, and groups the parameters. Batches are a
+function of (seed, step), so a resumed run sees those that it would have seen.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.files import whole
-from pipeline.network.vit3d import SliceSegmenter
-from pipeline.training.augment import overlay, sample_window
-from pipeline.training.losses import slice_loss
-from pipeline.training.pairs import Pair
 
 EMA = 0.999  # weights are averaged over about the last thousand steps: one step's noise is not shipped
 
 
-class Batches(Dataset):
-    """Batch number `step` as tensors (window (B,1,D,S,S), target (B,1,S,S), weight (B,1,S,S))."""
+class Task(Protocol):
+    """What `fit` trains a model for."""
 
-    def __init__(
-        self, pairs: list[Pair], share: np.ndarray, *, size: int, depth: int, tile: int, seed: int
-    ) -> None:
-        self.pairs, self.share = pairs, share / share.sum()
-        self.size, self.depth, self.tile, self.seed = size, depth, tile, seed
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """The batch of a step, on the CPU; called in other processes too."""
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, step])
-        windows = [self._window(rng) for _ in range(self.size)]
-        return tuple(torch.from_numpy(np.stack(part)[:, None]) for part in zip(*windows, strict=True))
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """A scalar; the batch is on the model's device. Called under autocast."""
 
-    def _window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        def draw():
-            pair = self.pairs[rng.choice(len(self.pairs), p=self.share)]
-            return sample_window(rng, pair, depth=self.depth, tile=self.tile)
+    def validate(self, model: nn.Module) -> float | None:
+        """A score, higher is better, of a model in evaluation mode; None where nothing is held out."""
 
-        return overlay(draw(), draw()) if rng.random() < 0.15 else draw()
+    def parameter_groups(self, model: nn.Module) -> list[dict]:
+        """[{"params", "rate": highest learning rate, "weight_decay"}, ...]"""
+
+
+class _Steps(Dataset):
+    """The batches of a task, for a DataLoader."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        return self.task.batch(step)
 
 
 def schedule(*, base: float, steps: int, warmup: int) -> np.ndarray:
@@ -51,81 +52,53 @@ def schedule(*, base: float, steps: int, warmup: int) -> np.ndarray:
     return base * np.where(step < warmup, rising, falling)
 
 
-def parameter_groups(
-    model: SliceSegmenter, *, encoder_rate: float, decoder_rate: float, layer_decay: float
-) -> list[dict]:
-    """AdamW groups: the decoder at its rate, block i of L at encoder_rate * layer_decay^(L - i), so that what is
-    near the pixels moves least; no weight decay on vectors (biases, norms, class token)."""
-    count = len(model.encoder.blocks)
-    groups: dict[tuple[float, bool], list] = {}
-    for name, parameter in model.named_parameters():
-        rate = decoder_rate
-        if name.startswith("encoder."):
-            part = name.split(".")
-            depth = int(part[2]) + 1 if part[1] == "blocks" else (count if part[1] == "norm" else 0)
-            rate = encoder_rate * layer_decay ** (count - depth)
-            if part[1] == "patch_embed":
-                rate = encoder_rate  # depth has to be learnt here: off-centre taps of Center start at zero
-        groups.setdefault((rate, parameter.dim() > 1 and "token" not in name), []).append(parameter)
-    return [
-        {"params": parameters, "rate": rate, "lr": 0.0, "weight_decay": 0.05 if decays else 0.0}
-        for (rate, decays), parameters in groups.items()
-    ]
-
-
 def fit(
-    model: SliceSegmenter,
-    batches: Batches,
+    model: nn.Module,
+    task: Task,
     *,
     steps: int,
     checkpoint: Path,
     log: Path,
-    validate: Callable[[SliceSegmenter], float] | None = None,
+    digest: str = "",
     validate_every: int = 1000,
     save_every: int = 250,
-    encoder_rate: float = 2e-4,
-    decoder_rate: float = 1e-3,
-    layer_decay: float = 0.75,
     workers: int = 1,
     bf16: bool = False,
-) -> SliceSegmenter:
-    """Train `model` in place for `steps` batches; return the averaged model.
+) -> nn.Module:
+    """Train `model` in place for `steps` batches of the task; return the averaged model.
 
-    checkpoint: file to continue from and to save to. log: TSV, one line a step (step, rate, loss, seconds,
-    dice: the foreground Dice that `validate` gives for the averaged model, empty in between).
+    checkpoint: file to continue from and to save to; one of another digest (settings, samples) is put aside, and the
+    training begins anew. log: TSV, one line a step (step, rate, loss, seconds, score: what `task.validate` gives for
+    the averaged model, empty in between).
     """
     device = next(model.parameters()).device
-    optimiser = torch.optim.AdamW(
-        parameter_groups(
-            model, encoder_rate=encoder_rate, decoder_rate=decoder_rate, layer_decay=layer_decay
-        ),
-        betas=(0.9, 0.98),
-    )
+    groups = [{"lr": 0.0, **group} for group in task.parameter_groups(model)]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_ema)
-    first = _resume(checkpoint, model, averaged, optimiser, log)
+    first = _resume(checkpoint, model, averaged, optimiser, log, digest)
     rates = schedule(base=1.0, steps=steps, warmup=max(steps // 20, 1))
-    loader = DataLoader(batches, sampler=range(first, steps), batch_size=None, num_workers=workers)
+    loader = DataLoader(_Steps(task), sampler=range(first, steps), batch_size=None, num_workers=workers)
     began = time.monotonic()
-    for step, (window, target, weight) in enumerate(loader, first):
+    for step, batch in enumerate(loader, first):
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * float(rates[step])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logit = model(window.to(device))
-        loss = slice_loss(logit, target.to(device), weight.to(device))
+            loss = task.loss(model, tuple(part.to(device) for part in batch))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         averaged.update_parameters(model)
-        dice = ""
-        if validate is not None and ((step + 1) % validate_every == 0 or step + 1 == steps):
-            dice = f"{validate(averaged.module.eval()):.4f}"
+        score = ""
+        if (step + 1) % validate_every == 0 or step + 1 == steps:
+            value = task.validate(averaged.module.eval())
+            score = "" if value is None else f"{value:.4f}"
             averaged.module.train()
         with log.open("a") as file:
             seconds = time.monotonic() - began
-            file.write(f"{step}\t{rates[step]:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{dice}\n")
+            file.write(f"{step}\t{rates[step]:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{score}\n")
         if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(checkpoint, step + 1, model, averaged, optimiser)
+            _save(checkpoint, step + 1, model, averaged, optimiser, digest)
     return averaged.module.eval()
 
 
@@ -135,9 +108,10 @@ def _ema(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
     torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
-def _save(checkpoint: Path, step: int, model, averaged, optimiser) -> None:
+def _save(checkpoint: Path, step: int, model, averaged, optimiser, digest: str) -> None:
     state = {
         "step": step,
+        "digest": digest,
         "model": model.state_dict(),
         "averaged": averaged.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -146,14 +120,25 @@ def _save(checkpoint: Path, step: int, model, averaged, optimiser) -> None:
         torch.save(state, private)
 
 
-def _resume(checkpoint: Path, model, averaged, optimiser, log: Path) -> int:
+def _resume(checkpoint: Path, model, averaged, optimiser, log: Path, digest: str) -> int:
     """Load a checkpoint if there is one; cut the log's lines that were written after it; return the next step."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    header = "step\trate\tloss\tseconds\tdice\n"
-    if not checkpoint.is_file():
+    header = "step\trate\tloss\tseconds\tscore\n"
+    state = None
+    if checkpoint.is_file():
+        # To the CPU first: the checkpoint may be from a machine with a GPU. What loads it copies to its device.
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        if state.get("digest") != digest:
+            aside = checkpoint.with_name(f"{checkpoint.name}.other")
+            checkpoint.replace(aside)
+            print(
+                f"{checkpoint}: of other settings or samples, put aside as {aside.name}: beginning anew",
+                flush=True,
+            )
+            state = None
+    if state is None:
         log.write_text(header)
         return 0
-    state = torch.load(checkpoint, weights_only=True)
     model.load_state_dict(state["model"])
     averaged.load_state_dict(state["averaged"])
     optimiser.load_state_dict(state["optimiser"])

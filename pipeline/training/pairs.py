@@ -84,8 +84,8 @@ def _untraced(
 ) -> np.ndarray:
     """bool: structures as bright as the traced neurites that no tree passes within 2 um, and 1 voxel around."""
     nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
-    nodes = np.clip(nodes, 0, np.array(image.shape) - 1)
-    level = max(0.5 * np.median(image[tuple(nodes.T)]), 0.1)
+    nodes = nodes[np.all((nodes >= 0) & (nodes < image.shape), axis=1)]
+    level = max(0.5 * np.median(image[tuple(nodes.T)]), 0.1) if len(nodes) else 0.1
     apart = ndimage.distance_transform_edt(distance > 0, sampling=voxel_size) > 2.0
     labels, _ = ndimage.label((image >= level) & apart, np.ones((3, 3, 3)))
     size = np.bincount(labels.ravel())

@@ -11,7 +11,9 @@ rule batch:
         references=lambda wildcards: [
             path for name in PROJECT.batches()[wildcards.batch] for path in PROJECT.reference(name)
         ],
-        weights=weights,
+        weights=lambda wildcards: sorted(
+            {weights_of(PROJECT.modality(name)) for name in PROJECT.batches()[wildcards.batch]}
+        ),
     output:
         f"{RESULTS}/batches/{{batch}}/metrics.tsv",
     log:

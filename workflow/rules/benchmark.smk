@@ -8,8 +8,8 @@ rule benchmark:
 
 rule score_tracings:
     input:
-        gold=lambda wildcards: CONTEST[wildcards.neuron].gold,
-        tracings=lambda wildcards: list(CONTEST[wildcards.neuron].tracings.values()),
+        gold=lambda wildcards: GOLD[wildcards.neuron].gold,
+        tracings=lambda wildcards: list(GOLD[wildcards.neuron].tracings.values()),
     output:
         f"{RESULTS}/benchmark/{{neuron}}/tracings.tsv",
     log:
@@ -20,8 +20,9 @@ rule score_tracings:
         mem_mb=2000,
         runtime=30,
     params:
+        version=VERSIONS["evaluate"],
         folder=lambda wildcards, input: Path(input.gold).with_name("auto"),
-        unit=lambda wildcards: CONTEST[wildcards.neuron].options,
+        unit=lambda wildcards: GOLD[wildcards.neuron].options,
         options=stage_options("evaluate"),
     shell:
         "python -m pipeline evaluate --prediction {params.folder:q} --reference {input.gold:q} {params.unit}"
@@ -30,7 +31,7 @@ rule score_tracings:
 
 rule score_own:
     input:
-        gold=lambda wildcards: CONTEST[wildcards.neuron].gold,
+        gold=lambda wildcards: GOLD[wildcards.neuron].gold,
         tree=f"{RESULTS}/{{neuron}}/{{neuron}}.swc",
     output:
         f"{RESULTS}/benchmark/{{neuron}}/own.json",
@@ -42,7 +43,8 @@ rule score_own:
         mem_mb=2000,
         runtime=30,
     params:
-        unit=lambda wildcards: CONTEST[wildcards.neuron].options,
+        version=VERSIONS["evaluate"],
+        unit=lambda wildcards: GOLD[wildcards.neuron].options,
         options=stage_options("evaluate"),
     shell:
         "python -m pipeline evaluate --prediction {input.tree:q} --prediction-unit=um --reference {input.gold:q}"
@@ -51,7 +53,7 @@ rule score_own:
 
 rule leaderboard:
     input:
-        contest_scores,
+        benchmark_scores,
     output:
         page=report(f"{RESULTS}/benchmark/leaderboard.html", category="Benchmark"),
         table=f"{RESULTS}/benchmark/leaderboard.tsv",
@@ -63,6 +65,7 @@ rule leaderboard:
         mem_mb=2000,
         runtime=30,
     params:
+        version=VERSIONS["leaderboard"],
         dataset=PROJECT.folder,
         results=lambda wildcards, output: Path(output.page).parents[1],
         scores=lambda wildcards, output: Path(output.page).parent,

@@ -1,9 +1,11 @@
 # Settings, samples and the small functions that rules call.
+import re
 from pathlib import Path
 
 from pipeline import config as settings
 from pipeline.errors import InputError
 from pipeline.project import NEEDS, batch_mem_mb, batch_runtime, check_weights, open_project
+from pipeline.stages import VERSIONS
 
 try:
     PROJECT = open_project(config)
@@ -12,12 +14,22 @@ except InputError as error:
 
 RESULTS = PROJECT.settings.results
 SAMPLES = PROJECT.samples
-TRAINED = f"{RESULTS}/trained/lm.safetensors"
 
 
 wildcard_constraints:
     sample=r"[^/]+",
     batch=r"\d+",
+    modality="|".join(settings.MODALITIES),
+
+
+def of_modality(modality):
+    """Wildcard constraint of the rules of one modality; one that matches nothing where the dataset has none."""
+    return "|".join(map(re.escape, PROJECT.of_modality(modality))) or "(?!)"
+
+
+def volume(name):
+    """A volume of a sample's image; samples that share an image share it."""
+    return lambda wildcards: f"{RESULTS}/{PROJECT.volumes[wildcards.sample]}/{name}"
 
 
 def stage_options(stage):
@@ -33,11 +45,22 @@ def minutes(stage):
     return lambda wildcards, attempt: NEEDS[stage].runtime(PROJECT.voxels(wildcards.sample), attempt=attempt)
 
 
-def weights(wildcards):
-    """The weights file; checked only where a job needs it, so that `train` runs without one."""
-    if not PROJECT.settings.weights:
-        return TRAINED
+def weights_of(modality):
+    """The weights file of a modality; checked only where a job needs it, so that `train` runs without one."""
+    path = PROJECT.weights(modality)
+    if not path:
+        return f"{RESULTS}/trained/{modality}.safetensors"
     try:
-        return check_weights(Path(PROJECT.settings.weights))
+        return check_weights(Path(path))
     except InputError as error:
         sys.exit(f"{error}")
+
+
+def weights(wildcards):
+    return weights_of(PROJECT.modality(wildcards.sample))
+
+
+def trees(wildcards):
+    """The tree of a sample, or the folder of its trees."""
+    folder = f"{RESULTS}/{wildcards.sample}"
+    return f"{folder}/trees" if PROJECT.many_trees(wildcards.sample) else f"{folder}/{wildcards.sample}.swc"

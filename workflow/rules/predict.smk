@@ -18,6 +18,7 @@ rule infer:
         mem_mb=memory("infer"),
         runtime=minutes("infer"),
     params:
+        version=VERSIONS["infer"],
         options=stage_options("infer"),
     shell:
         "python -m pipeline infer {input.image:q} {input.plan:q} {input.weights:q} {output:q} {params.options}"
@@ -30,7 +31,7 @@ rule stack:
         plan=f"{RESULTS}/{{sample}}/plan.json",
         blocks=f"{RESULTS}/{{sample}}/blocks",
     output:
-        directory(f"{RESULTS}/{{sample}}/probability.zarr"),
+        directory(f"{RESULTS}/{{sample}}/prediction.zarr"),
     log:
         f"{RESULTS}/{{sample}}/log/stack.txt",
     benchmark:
@@ -40,5 +41,7 @@ rule stack:
     resources:
         mem_mb=memory("stack"),
         runtime=minutes("stack"),
+    params:
+        version=VERSIONS["stack"],
     shell:
         "python -m pipeline stack {input.image:q} {input.plan:q} {input.blocks:q} {output:q} > {log:q} 2>&1"

@@ -13,6 +13,7 @@ if PROJECT.is_demo:
             mem_mb=2000,
             runtime=20,
         params:
+            version=VERSIONS["simulate"],
             folder=PROJECT.folder,
             options=stage_options("simulate"),
         shell:
@@ -34,6 +35,7 @@ rule ingest:
         mem_mb=memory("ingest"),
         runtime=minutes("ingest"),
     params:
+        version=VERSIONS["ingest"],
         image=lambda wildcards: SAMPLES[wildcards.sample].image,
         options=lambda wildcards: PROJECT.ingest_options(wildcards.sample),
     shell:
@@ -42,7 +44,8 @@ rule ingest:
 
 rule tile:
     input:
-        f"{RESULTS}/{{sample}}/image.zarr",
+        image=f"{RESULTS}/{{sample}}/image.zarr",
+        weights=weights,
     output:
         f"{RESULTS}/{{sample}}/plan.json",
     log:
@@ -55,6 +58,7 @@ rule tile:
         mem_mb=memory("tile"),
         runtime=minutes("tile"),
     params:
+        version=VERSIONS["tile"],
         options=stage_options("tile"),
     shell:
-        "python -m pipeline tile {input:q} {output:q} {params.options} > {log:q} 2>&1"
+        "python -m pipeline tile {input.image:q} {input.weights:q} {output:q} {params.options} > {log:q} 2>&1"

@@ -24,6 +24,7 @@ rule summarize:
         mem_mb=1000,
         runtime=10,
     params:
+        version=VERSIONS["summarize"],
         results=lambda wildcards, output: Path(output.run).parent,
     shell:
         "python -m pipeline summarize {params.results:q} {params.results:q}/samples.json {output.table:q} {output.run:q}"

@@ -1,6 +1,9 @@
+# Light microscopy: labelled neurons on a dark ground.
+
+
 rule segment:
     input:
-        f"{RESULTS}/{{sample}}/probability.zarr",
+        f"{RESULTS}/{{sample}}/prediction.zarr",
     output:
         directory(f"{RESULTS}/{{sample}}/labels.zarr"),
     log:
@@ -13,6 +16,7 @@ rule segment:
         mem_mb=memory("segment"),
         runtime=minutes("segment"),
     params:
+        version=VERSIONS["segment"],
         options=stage_options("segment"),
     shell:
         "python -m pipeline segment {input:q} {output:q} {params.options} > {log:q} 2>&1"
@@ -20,11 +24,15 @@ rule segment:
 
 rule trace:
     input:
-        labels=f"{RESULTS}/{{sample}}/labels.zarr",
-        probability=f"{RESULTS}/{{sample}}/probability.zarr",
-        image=f"{RESULTS}/{{sample}}/image.zarr",
+        labels=volume("labels.zarr"),
+        prediction=volume("prediction.zarr"),
     output:
-        f"{RESULTS}/{{sample}}/{{sample}}.swc",
+        trees=branch(
+            PROJECT.settings.trace.neurons == "all",
+            then=directory(f"{RESULTS}/{{sample}}/trees"),
+            otherwise=f"{RESULTS}/{{sample}}/{{sample}}.swc",
+        ),
+        table=f"{RESULTS}/{{sample}}/neurons.tsv",
     log:
         f"{RESULTS}/{{sample}}/log/trace.txt",
     benchmark:
@@ -35,7 +43,8 @@ rule trace:
         mem_mb=memory("trace"),
         runtime=minutes("trace"),
     params:
+        version=VERSIONS["trace"],
         options=lambda wildcards: PROJECT.trace_options(wildcards.sample),
     shell:
-        "python -m pipeline trace {input.labels:q} {input.probability:q} {input.image:q} {output:q} {params.options}"
-        " > {log:q} 2>&1"
+        "python -m pipeline trace {input.labels:q} {input.prediction:q} {output.trees:q} {output.table:q}"
+        " {params.options} > {log:q} 2>&1"

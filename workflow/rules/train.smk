@@ -1,11 +1,22 @@
+# One training a modality: `snakemake train` learns that of the config.
+
+
 rule train:
     input:
-        PROJECT.training_files(),
+        weights_trained=f"{RESULTS}/trained/{PROJECT.settings.modality}.safetensors",
+
+
+rule train_network:
+    input:
+        images=lambda wildcards: [
+            f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.taught(wildcards.modality)
+        ],
+        truth=lambda wildcards: [PROJECT.samples[name].truth for name in PROJECT.taught(wildcards.modality)],
     output:
-        weights=TRAINED,
-        card=Path(TRAINED).with_suffix(".md"),
+        weights=f"{RESULTS}/trained/{{modality}}.safetensors",
+        card=f"{RESULTS}/trained/{{modality}}.md",
     log:
-        f"{RESULTS}/log/train.txt",
+        f"{RESULTS}/log/train_{{modality}}.txt",
     conda:
         "../../envs/pipeline.yaml"
     threads: workflow.cores or 1
@@ -13,7 +24,10 @@ rule train:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        dataset=PROJECT.folder,
+        version=VERSIONS["train"],
+        # Written before the first job, from the sample sheet.
+        sheet=f"{RESULTS}/trained/{{modality}}.samples.tsv",
         options=stage_options("train"),
     shell:
-        "python -m pipeline train {params.dataset:q} --output {output.weights:q} {params.options} > {log:q} 2>&1"
+        "python -m pipeline train {params.sheet:q} --output {output.weights:q} --workers {threads} {params.options}"
+        " > {log:q} 2>&1"

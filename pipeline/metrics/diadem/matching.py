@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.metrics.binary_tree import ROOT, Nodes
+from pipeline.metrics.diadem.binary_tree import ROOT, Nodes
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 

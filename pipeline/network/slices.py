@@ -9,6 +9,7 @@ where a CPU keeps up with it.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +25,27 @@ _LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's epsilon for vision transf
 class Architecture:
     """Sizes of the network. depth: slices in a window (odd). tile: window edge in pixels, a multiple of patch."""
 
+    name: ClassVar = "slices"
+    channels: ClassVar = ("neurite",)
+    # Light microscopy: neurites are bright, so nothing bright is nothing.
+    dark_is_empty: ClassVar = True
+
     depth: int = 5
     tile: int = 128
     patch: int = 16
     width: int = 192
     blocks: int = 12
     heads: int = 3
+
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """z, y, x voxels that the network reads."""
+        return self.depth, self.tile, self.tile
+
+    @property
+    def core(self) -> tuple[int, int, int]:
+        """z, y, x voxels that it answers for: the middle slice."""
+        return 1, self.tile, self.tile
 
 
 class PatchEmbed(nn.Module):
@@ -116,7 +132,7 @@ class SliceSegmenter(nn.Module):
         self.encoder = Encoder(architecture)
         quarter = architecture.blocks // 4
         self.after = tuple(quarter * part for part in (1, 2, 3, 4))
-        self.decoder = Decoder(architecture, taps=len(self.after))
+        self.decoder = Decoder(architecture, taps=len(self.after)).to(memory_format=torch.channels_last)
 
     def forward(self, window: Tensor) -> Tensor:
         return self.decoder(window, self.encoder(window, after=self.after))

@@ -10,24 +10,26 @@ import numpy as np
 import tifffile
 
 from pipeline.errors import InputError
-from pipeline.volume import Planes, Source, VoxelSize, in_um, sizes
+from pipeline.images.source import Planes, Source, VoxelSize, check_declared, in_um, sizes
 
 # What is wrong with a file is told once, as one line, by us.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
-def open_tiff(path: Path) -> Source:
-    """Open one stack of grey planes; volume.open_image says what is refused.
+def open_image(path: Path) -> Source:
+    """Open one stack of grey planes; images.open_image says what is refused.
 
     Voxel sizes come from OME-XML or ImageJ metadata.
     """
     file = tifffile.TiffFile(path)
     _check_page_chain(path, file)
+    _check_markup(path, file)
     if len(file.series) != 1:
         shapes = ", ".join(sizes(series.shape) for series in file.series)
         raise InputError(path, f"{len(file.series)} images ({shapes})", "one stack in a file")
     series = file.series[0]
     _check_axes(path, series.axes, series.shape)
+    check_declared(path, series.shape, series.dtype, file_bytes=_file_bytes(series))
     _check_extent(path, series)
     orientation = int(file.pages.first.tags.valueof("Orientation", default=1))
     if orientation not in range(1, 9):
@@ -41,6 +43,31 @@ def open_tiff(path: Path) -> Source:
         return _upright(_read_planes(path, series, first, last), orientation)
 
     return Source(Planes(path, (depth, height, width), series.dtype.newbyteorder("="), read), voxel_size)
+
+
+def shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) by the first page and the count of pages, as an estimate; InputError where the file cannot hold it."""
+    with tifffile.TiffFile(path) as file:
+        # ImageJ stores stacks over 4 GB as one page and says how many planes follow it.
+        planes = max(len(file.pages), (file.imagej_metadata or {}).get("images", 1))
+        page = file.pages.first
+        found = planes, page.imagelength, page.imagewidth
+        check_declared(path, found, page.dtype or "uint8", file_bytes=file.filehandle.size)
+        return found
+
+
+def _check_markup(path: Path, file: tifffile.TiffFile) -> None:
+    """OME-XML has no DOCTYPE: entities declared in one could expand without bound when it is parsed."""
+    if "<!DOCTYPE" in file.pages.first.description.upper():
+        raise InputError(path, "a DOCTYPE in its OME-XML", "OME-XML without one")
+
+
+def _file_bytes(series: tifffile.TiffPageSeries) -> int:
+    """Bytes of all files that hold the planes of a series."""
+    handles = {
+        page.parent.filehandle.path: page.parent.filehandle.size for page in series.pages if page is not None
+    }
+    return sum(handles.values())
 
 
 def _check_page_chain(path: Path, file: tifffile.TiffFile) -> None:

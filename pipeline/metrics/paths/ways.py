@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import spread
 from pipeline.metrics.distance import Edges, stretch_near
-from pipeline.metrics.rooted import (
+from pipeline.metrics.paths.rooted import (
     climb,
     doublings,
     lowest_common_ancestor,

@@ -67,7 +67,7 @@ class Standings:
     rank_high: np.ndarray
 
 
-def standings(values: np.ndarray, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Standings | None:
+def rank(values: np.ndarray, metric: Metric, *, seed: int = 0, draws: int = DRAWS) -> Standings | None:
     """Standings by one metric. values: (t, n) tracer x neuron, NaN where undefined or failed.
 
     Neurons on which nobody has a value (a gold standard without branch points, say) do not count; None if
@@ -97,7 +97,7 @@ def standings(values: np.ndarray, metric: Metric, *, seed: int = 0, draws: int =
 
 
 def undefined_counts(values: np.ndarray, done: np.ndarray) -> np.ndarray:
-    """(t,) how often a tracer has a tree, done (t, n), but no value, values (t, n) as for `standings`.
+    """(t,) how often a tracer has a tree, done (t, n), but no value, values (t, n) as for `rank`.
 
     Neurons on which nobody has a value do not count.
     """

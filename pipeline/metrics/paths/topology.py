@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.arrays import spread
-from pipeline.metrics import ways
 from pipeline.metrics.distance import Edges, Profile
 from pipeline.metrics.nodes import degrees, merged
-from pipeline.metrics.rooted import next_above
+from pipeline.metrics.paths import ways
+from pipeline.metrics.paths.rooted import next_above
 from pipeline.metrics.scores import Scores, undefined
 from pipeline.swc import Tree
 

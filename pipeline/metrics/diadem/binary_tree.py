@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.metrics.rooted import next_above, root_of, sums_to_root
+from pipeline.metrics.paths.rooted import next_above, root_of, sums_to_root
 from pipeline.swc import Tree
 
 ROOT = 0

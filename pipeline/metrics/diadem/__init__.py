@@ -1,0 +1,1 @@
+"""The DIADEM metric: the tree as it sees it, and the matching of two trees."""

@@ -1,0 +1,84 @@
+"""What any network says of itself, in the header of its weights file and nowhere else. Read without torch."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+KIND = "stack2swc network 1"
+# One entry of the header holds all: safetensors writes several in an order of chance, and bytes would differ.
+ENTRY = "stack2swc"
+ALLOWED = 'a weights file made by train, or an empty name ("") to train one on the dataset first'
+# Longer than any header of ours; a length beyond it is that of another kind of file.
+HEADER_BYTES = 100_000_000
+
+Zyx = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Windows in, probabilities out.
+
+    window: z, y, x voxels that it reads. core: z, y, x voxels that it answers for, in the middle of the window.
+    channels: names of what it answers. levels: the rule that makes its grey of an image (intensity.LEVELS).
+    voxel_um: smallest and largest voxel (z, y, x um) that it was trained on. dark_is_empty: where nothing is bright it
+    answers 0, so that such windows need not be run. architecture: name and sizes. card: who made it of what.
+    """
+
+    window: Zyx
+    core: Zyx
+    channels: tuple[str, ...]
+    levels: str
+    voxel_um: tuple[tuple[float, float, float], tuple[float, float, float]]
+    dark_is_empty: bool
+    architecture: dict[str, Any]
+    card: dict[str, Any]
+
+    def header(self) -> str:
+        """The entry of the file; the inverse of `read`."""
+        return json.dumps({"kind": KIND, **asdict(self)})
+
+
+def read(path: Path) -> Contract:
+    """The contract in the header of a weights file; InputError where it is missing or another kind of file."""
+    header = _header(path)
+    if header.get("kind") != KIND:
+        raise InputError(
+            path, f"weights of kind {header.get('kind', 'unknown')!r}", f"{KIND!r}, made by train"
+        )
+    try:
+        low, high = (tuple(map(float, edge)) for edge in header["voxel_um"])
+        return Contract(
+            window=tuple(header["window"]),
+            core=tuple(header["core"]),
+            channels=tuple(header["channels"]),
+            levels=header["levels"],
+            voxel_um=(low, high),
+            dark_is_empty=header["dark_is_empty"],
+            architecture=header["architecture"],
+            card=header["card"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"a header without its contract ({error})", "a file made by train") from error
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is weights that `train` made, rather than a 2D checkpoint."""
+    return Path(path).suffix == ".safetensors" and _header(path).get("kind") == KIND
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What is stored under ENTRY; empty for a safetensors file of another maker."""
+    if not Path(path).is_file():
+        raise InputError(f"weights: {path}", "no such file", ALLOWED)
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            tensors = json.loads(file.read(size)) if size < HEADER_BYTES else None
+            if not isinstance(tensors, dict):
+                raise ValueError
+            return json.loads(tensors.get("__metadata__", {}).get(ENTRY, "{}"))
+        except ValueError:
+            raise InputError(f"weights: {path}", "not a safetensors file", ALLOWED) from None

@@ -1,0 +1,72 @@
+"""A network as the stages see it: windows of grey in, probabilities out. How it computes is its own affair."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.errors import InputError
+from pipeline.network import contract, weights
+from pipeline.network.contract import Contract
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module on its device, with what it says of itself.
+
+    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file.
+    """
+
+    contract: Contract
+    module: nn.Module
+    device: str
+    precision: str
+    sha256: str
+
+    def run(self, windows: np.ndarray) -> np.ndarray:
+        """(B, z, y, x) float32 grey -> (B, c, z, y, x) float32 probabilities of the cores."""
+        with torch.inference_mode():
+            stack = torch.from_numpy(windows)[:, None].to(self.device)
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+                logits = self.module(stack)
+            probability = torch.sigmoid(logits.float()).cpu().numpy()
+        return probability.reshape(len(windows), len(self.contract.channels), *self.contract.core)
+
+    def provenance(self) -> dict[str, str]:
+        """What a result needs to be made again, besides the code: for metrics.json."""
+        return {
+            "weights_sha256": self.sha256,
+            "torch": torch.__version__,
+            "device": self.device,
+            "arithmetic": self.precision,  # precision is a score
+        }
+
+
+def load(path: Path, *, device: str = "auto", precision: str = "auto") -> Network:
+    """The network of a weights file, ready to run.
+
+    device: auto (a GPU where there is one), cpu or cuda. precision: auto (bf16 on a GPU), fp32 or bf16.
+    Raises InputError for a file that is no such weights, and for a GPU that is not there.
+    """
+    about = contract.read(path)
+    device = choose_device(device)
+    chosen = precision if precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    if chosen == "fp32":
+        # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
+        torch.backends.cudnn.allow_tf32 = False
+    sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Network(about, weights.load(path).to(device), device, chosen, sha256)
+
+
+def choose_device(device: str) -> str:
+    """auto -> cuda where there is a GPU, else cpu; InputError for a GPU that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InputError("device", device, "auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", "cuda, but torch sees no GPU", "auto or cpu")
+    return device

@@ -1,0 +1,85 @@
+"""Traced neurons and their files: a tree, what speaks for each of its edges, and the table of all in an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import swc
+from pipeline.files import format_table, whole, write_text
+from pipeline.swc import Tree
+
+COLUMNS = ("id", "root_x", "root_y", "root_z", "soma", "length_um", "branches", "tips", "confidence")
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """A traced tree (um, root first, parents before children) and what speaks for each of its edges.
+
+    probability: (n,) float, mean along the edge to the parent, 0..1 (of a root: at the node). link_cost: (n,) um, the
+    cost of the link that the edge lies in (see tracing.bridge), NaN where it lies in foreground.
+    """
+
+    tree: Tree
+    probability: np.ndarray
+    link_cost: np.ndarray
+
+
+NOTHING = Neuron(swc.EMPTY, np.zeros(0), np.zeros(0))
+
+
+def write_one(path: Path, neuron: Neuron, header: dict[str, str]) -> None:
+    """{path}: the tree. {path without .swc}.confidence.tsv: id, probability, link_cost of each of its nodes."""
+    rows: list[dict[str, object]] = [
+        {"id": row + 1, "probability": round(float(certain), 4), "link_cost": float(np.round(cost, 4))}
+        for row, (certain, cost) in enumerate(zip(neuron.probability, neuron.link_cost))
+    ]
+    text = format_table(rows) if rows else "id\tprobability\tlink_cost\n"
+    write_text(confidence_path(path), text)
+    swc.write(path, neuron.tree, header=header)
+
+
+def write_all(folder: Path, neurons: dict[str, Neuron], header: dict[str, str]) -> None:
+    """{folder}/{id}.swc and its confidence for each neuron; the folder is whole or absent."""
+    with whole(folder) as private:
+        private.mkdir()
+        for name, neuron in neurons.items():
+            write_one(private / f"{name}.swc", neuron, header)
+
+
+def write_table(path: Path, neurons: dict[str, Neuron]) -> None:
+    """One row a neuron, in the order given (see COLUMNS; lengths and places in um)."""
+    rows = [_row(name, neuron) for name, neuron in neurons.items()]
+    write_text(path, format_table(rows) if rows else "\t".join(COLUMNS) + "\n")
+
+
+def confidence_path(tree: Path) -> Path:
+    """Where the confidence of a tree lies."""
+    return tree.with_suffix(".confidence.tsv")
+
+
+def read_confidence(tree: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """(probability, link_cost), (n,) each by id, of a tree that `write_one` wrote; None without a file."""
+    path = confidence_path(tree)
+    if not path.exists():
+        return None
+    table = np.genfromtxt(path, delimiter="\t", skip_header=1, ndmin=2, usecols=(0, 1, 2))
+    return (table[:, 1], table[:, 2]) if table.size else (np.zeros(0), np.zeros(0))
+
+
+def _row(name: str, neuron: Neuron) -> dict[str, object]:
+    tree = neuron.tree
+    degree = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree)) + (tree.parent >= 0)
+    length = swc.edge_lengths(tree)
+    x, y, z = np.round(tree.xyz[0], 4)
+    weight = length if length.any() else np.ones(len(tree))
+    values = (
+        name,
+        *(float(place) for place in (x, y, z)),
+        int(tree.type[0] == swc.SOMA),
+        float(length.sum()),
+        int((degree > 2).sum()),
+        int((degree == 1).sum()),
+        float(np.average(neuron.probability, weights=weight)),
+    )
+    return dict(zip(COLUMNS, values))

@@ -1,0 +1,75 @@
+"""Labels and probability to rooted trees: pieces, links, root, pruning, centre line, radii, confidence."""
+
+import numpy as np
+
+from pipeline import swc
+from pipeline.config.trace import Trace
+from pipeline.neurons import Neuron
+from pipeline.swc import Tree
+from pipeline.tracing import bridge, prune, radius, root, skeleton
+from pipeline.tracing.bridge import Bridges
+from pipeline.tracing.field import Field
+from pipeline.tracing.root import Hung
+
+# Rounds of centring: each moves a line at most by the reach of its cross-sections.
+ROUNDS = 3
+# Places on an edge at which its confidence looks at the probability.
+LOOKS = 5
+
+
+def trace(
+    labels: np.ndarray,
+    field: Field,
+    settings: Trace,
+    *,
+    root_zyx: tuple[float, float, float] | None = None,
+) -> list[Neuron]:
+    """The neurons of an image; none where there is no foreground.
+
+    labels: unsigned integer (z, y, x), 0 = background; each connected part gives one piece. settings.neurons: one, the
+    tree that starts at root_zyx (voxels), without it the longest; or all, those with a soma first.
+    """
+    forest = skeleton.forest(
+        labels,
+        field.voxel_size,
+        scale=settings.scale,
+        const_um=settings.const_um,
+        soma_um=settings.soma_um,
+    )
+    forest = skeleton.shortened(forest, field.shape, field.voxel_size)
+    forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
+    if not len(forest):
+        return []
+    if settings.neurons == "all":
+        found = root.every(forest, field, soma_um=settings.soma_um, min_length_um=settings.min_length_um)
+    elif root_zyx is None:
+        found = [root.longest(forest, field, soma_um=settings.soma_um)]
+    else:
+        found = [root.at_point(forest, field, root_zyx, root_um=settings.root_um)]
+    return [_finish(hung, bridges, field, settings) for hung in found]
+
+
+def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neuron:
+    """Prune a hung tree, draw its lines through the middle of the neurite, measure radii and confidence."""
+    tree, smooth_um = hung.tree, settings.smooth_um
+    rows, parent = prune.prune(tree, field, settings)
+    cost = np.where(parent == tree.parent, bridges.cost_of(hung.rows, tree.parent), np.nan)[rows]
+    tree = swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), rows)
+    # Voxel steps out of the way first: cross-sections need the direction of the line.
+    tree = Tree(radius.smooth(tree, tree.xyz, smooth_um), tree.radius, tree.parent, tree.type)
+    tree, lies_on = radius.resample(tree, settings.step_um)
+    cost = np.where(lies_on >= 0, cost[lies_on], np.nan)
+    tree = radius.centred(tree, field, rounds=ROUNDS, smooth_um=smooth_um)
+    tree = radius.measured(tree, field, smooth_um=smooth_um)
+    soma = (tree.parent < 0) & (tree.radius >= settings.soma_um)
+    tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(soma, swc.SOMA, tree.type))
+    order = swc.depth_first(tree)
+    tree = swc.take(tree, order)
+    return Neuron(tree, _along_edges(tree, field), cost[order])
+
+
+def _along_edges(tree: Tree, field: Field) -> np.ndarray:
+    """(n,) 0..1: mean probability along the edge from each node to its parent."""
+    above = tree.xyz[np.where(tree.parent >= 0, tree.parent, np.arange(len(tree)))]
+    part = np.linspace(0, 1, LOOKS)[:, None, None]
+    return field.at(tree.xyz + part * (above - tree.xyz)).mean(0) / 255
