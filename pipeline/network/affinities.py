@@ -109,7 +109,9 @@ class Encoder(nn.Module):
             level = a + b
             before = 1 if level == 0 else widths[level - 1] * (doubled if a and b else 1)
             inner = level < DEEPEST
-            self.nodes[_name(a, b)] = TwoStreams(before, widths[level], flat=inner or a > 0, deep=inner or b > 0)
+            self.nodes[_name(a, b)] = TwoStreams(
+                before, widths[level], flat=inner or a > 0, deep=inner or b > 0
+            )
 
     def forward(self, window: Tensor) -> dict[Node, tuple[Tensor | None, Tensor | None]]:
         features: dict[Node, tuple[Tensor | None, Tensor | None]] = {}

@@ -127,7 +127,8 @@ class AffinityTask:
         erosion: int = 1,
     ) -> None:
         self.volumes = [
-            Volume(v.name, v.image, split_bodies(v.labels), v.voxel_size, v.membrane, v.share) for v in volumes
+            Volume(v.name, v.image, split_bodies(v.labels), v.voxel_size, v.membrane, v.share)
+            for v in volumes
         ]
         shares = np.array([volume.share for volume in volumes], float)
         self.shares = shares / shares.sum()

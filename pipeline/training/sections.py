@@ -35,7 +35,11 @@ def turn(rng: np.random.Generator, *volumes: np.ndarray) -> list[np.ndarray]:
 
 
 def misalign(
-    rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, counts: np.ndarray, furthest: int = FURTHEST
+    rng: np.random.Generator,
+    image: np.ndarray,
+    labels: np.ndarray,
+    counts: np.ndarray,
+    furthest: int = FURTHEST,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One section that slipped (the image alone moves), or all from a section on shifted (everything moves).
 
