@@ -67,6 +67,22 @@ def z_pooling(depth: int, voxel_size: tuple[float, float, float] | None = None) 
     return tuple(pooled)
 
 
+class InstanceNorm(nn.Module):
+    """Mean 0 and variance 1 over each window and channel, then a learnt scale and shift.
+
+    A batch norm of one window is that, and on a CPU it is the only norm that is fast with channels last.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return torch.cat([self(part) for part in x.split(1)])
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+
+
 class Block(nn.Sequential):
     """Two convolutions with instance norm and leaky ReLU; kernel (1, 3, 3) or (3, 3, 3)."""
 
@@ -75,8 +91,7 @@ class Block(nn.Sequential):
         for channels in (before, after):
             layers += [
                 nn.Conv3d(channels, after, (depth, 3, 3), padding=(depth // 2, 1, 1)),
-                # A group a channel is the instance norm; unlike nn.InstanceNorm3d it keeps channels last.
-                nn.GroupNorm(after, after),
+                InstanceNorm(after),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
         super().__init__(*layers)
@@ -167,10 +182,12 @@ class AffinityNet(nn.Module):
         self.encoder = Encoder(architecture)
         self.affinities = Decoder(architecture, len(architecture.offsets))
         self.foreground = Decoder(architecture, 1)
+        # A third faster on a CPU: convolution, pooling and enlarging need no reordering then.
+        self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, window: Tensor) -> Tensor:
         check_window(window)
-        features = self.encoder(window)
+        features = self.encoder(window.contiguous(memory_format=torch.channels_last_3d))
         return torch.cat([self.affinities(features), self.foreground(features)], 1)
 
 
@@ -189,8 +206,9 @@ def merge_up(flat: Tensor, deep: Tensor, size: torch.Size, how: str) -> Tensor:
     if deep.shape[2] != depth:
         deep = F.interpolate(deep, size=(depth, *deep.shape[3:]), mode="trilinear", align_corners=False)
     joined = _begin_merge(flat, deep, how)
-    large = F.interpolate(joined.flatten(1, 2), size=size[1:], mode="bilinear", align_corners=False)
-    return _end_merge(large.unflatten(1, (-1, depth)), how)
+    sections = joined.transpose(1, 2).flatten(0, 1)  # (B * D, C, H, W), a view where channels are last
+    large = F.interpolate(sections, size=size[1:], mode="bilinear", align_corners=False)
+    return _end_merge(large.unflatten(0, (-1, depth)).transpose(1, 2), how)
 
 
 def _begin_merge(flat: Tensor, deep: Tensor, how: str) -> Tensor:
