@@ -5,22 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.volume import Planes, Source, VoxelSize, damage, in_um, sizes
+from pipeline.images import split
+from pipeline.images.source import Planes, Source, VoxelSize, damage, in_um, sizes
 
-SUFFIXES = (".h5", ".hdf5", ".hdf")
 # Attributes that hold z, y, x edges of a voxel: ours, that of CREMI and of many others, that of Fiji's plug-in.
 VOXEL_SIZES = {"voxel_size_nm": "nm", "resolution": "nm", "element_size_um": "um"}
 
 
-def split(path: Path) -> tuple[Path, str]:
-    """file.h5:/volumes/raw -> the file and the data set in it ("" where none is named)."""
-    file, colon, dataset = str(path).rpartition(":")
-    if colon and file.lower().endswith(SUFFIXES):
-        return Path(file), dataset.strip("/")
-    return Path(path), ""
-
-
-def open_hdf5(path: Path) -> Source:
+def open_image(path: Path) -> Source:
     """Open `file.h5:/dataset` as a lazy stack; without a name, the file's only data set of three axes.
 
     The voxel size is that of the first of VOXEL_SIZES on the data set, else on the file. Planes are read on demand,
@@ -49,6 +41,11 @@ def open_hdf5(path: Path) -> Source:
             return stored[name][(*front, slice(first, last))].astype(dtype, copy=False)
 
     return Source(Planes(Path(path), (depth, height, width), dtype, read), voxel_size)
+
+
+def shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) of a data set."""
+    return open_image(path).shape
 
 
 def check_labels(path: Path, source: Source) -> None:

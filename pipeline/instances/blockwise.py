@@ -19,17 +19,23 @@ Box = tuple[slice, slice, slice]
 LARGEST = np.iinfo(np.uint32).max
 
 
-class Volume(Protocol):
-    """What numpy and zarr arrays have in common: (z, y, x), read and written by boxes."""
+class Readable(Protocol):
+    """What numpy and zarr arrays have in common: (z, y, x), read by boxes."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, box: Box) -> np.ndarray: ...
+
+
+class Volume(Readable, Protocol):
+    """One that is written by boxes, too."""
+
     def __setitem__(self, box: Box, voxels: np.ndarray) -> None: ...
 
 
 def segment_blocks(
-    prediction: Mapping[str, Volume],
+    prediction: Mapping[str, Readable],
     labels: Volume,
     voxel_size: tuple[float, float, float],
     *,
@@ -102,7 +108,7 @@ def _solved(inner: list[RegionGraph], across: RegionGraph, last: list[int], *, b
 
 
 def _read(
-    prediction: Mapping[str, Volume], box: Box, min_foreground: float, restrict: bool
+    prediction: Mapping[str, Readable], box: Box, min_foreground: float, restrict: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     names = (*NEAREST, "foreground")
     part = {name: np.asarray(prediction[name][box]) for name in names}

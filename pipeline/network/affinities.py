@@ -8,6 +8,7 @@ function of the voxel size or of the window's depth, see `z_pooling`), and its u
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,10 @@ class Architecture:
     3D step b -> b + 1 halves the depth. merge: how 2D and 3D features meet, one of MERGES.
     """
 
+    name: ClassVar = "affinities"
+    # Electron microscopy: what is dark is membrane, what is bright the inside of a cell.
+    dark_is_empty: ClassVar = False
+
     widths: tuple[int, ...] = PRESETS["cpu"]
     depth: int = 20
     height: int = 128
@@ -41,6 +46,22 @@ class Architecture:
     offsets: tuple[tuple[int, int, int], ...] = SHORT
     z_pooled: tuple[bool, ...] = (True, True, False, False)
     merge: str = "sub"
+
+    def __post_init__(self) -> None:
+        # A header gives lists.
+        for name in ("widths", "z_pooled"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "offsets", tuple(map(tuple, self.offsets)))
+
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """z, y, x voxels that the network reads."""
+        return self.depth, self.height, self.width
+
+    @property
+    def core(self) -> tuple[int, int, int]:
+        """z, y, x voxels that it answers for: all it reads; what it says of the rim hardly counts when blended."""
+        return self.window
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -137,7 +158,13 @@ class Encoder(nn.Module):
             if b:
                 step = 2 if self.z_pooled[b - 1] else 1
                 parents.append(F.max_pool3d(features[a, b - 1][1], (step, 2, 2)))
-            x = window if not parents else parents[0] if len(parents) == 1 else merge(*parents, self.merge)
+            x = (
+                window
+                if not parents
+                else parents[0]
+                if len(parents) == 1
+                else merge(parents[0], parents[1], self.merge)
+            )
             features[a, b] = self.nodes[_name(a, b)](x)
         return features
 

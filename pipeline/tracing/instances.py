@@ -54,7 +54,7 @@ def trace_labels(
     )
     for label, skeleton in skeletons:
         tree = joined(skeleton, gap_um=gap_um)
-        tree = root.choose(tree, labels.shape, voxel_size, root_zyx=None, root_um=0.0, soma_um=soma_um)
+        tree = root.longest(tree, labels.shape, voxel_size, soma_um=soma_um).tree
         if swc.cable_length(tree) < min_length_um or len(tree) < 2:
             continue
         values = radius.smooth(tree, np.column_stack([tree.xyz, tree.radius]), smooth_um)
