@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.volume import Planes, Source, VoxelSize, damage, in_um, sizes
+from pipeline.images.source import Planes, Source, VoxelSize, damage, in_um, sizes
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 # Attributes that hold z, y, x edges of a voxel: ours, that of CREMI and of many others, that of Fiji's plug-in.
@@ -20,7 +20,7 @@ def split(path: Path) -> tuple[Path, str]:
     return Path(path), ""
 
 
-def open_hdf5(path: Path) -> Source:
+def open_image(path: Path) -> Source:
     """Open `file.h5:/dataset` as a lazy stack; without a name, the file's only data set of three axes.
 
     The voxel size is that of the first of VOXEL_SIZES on the data set, else on the file. Planes are read on demand,
@@ -37,11 +37,11 @@ def open_hdf5(path: Path) -> Source:
     with damage(file), h5py.File(file) as stored:
         name = _named(file, stored, name)
         dataset = stored[name]
-        shape, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
+        found, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
         voxel_size = _voxel_size(file, dataset) or _voxel_size(file, stored)
-    *lead, depth, height, width = shape
+    *lead, depth, height, width = found
     if any(length != 1 for length in lead):
-        raise InputError(f"{file}:/{name}", f"an array of {sizes(shape)}", "one stack (z, y, x)")
+        raise InputError(f"{file}:/{name}", f"an array of {sizes(found)}", "one stack (z, y, x)")
     front = (0,) * len(lead)
 
     def read(first: int, last: int) -> np.ndarray:
@@ -49,6 +49,11 @@ def open_hdf5(path: Path) -> Source:
             return stored[name][(*front, slice(first, last))].astype(dtype, copy=False)
 
     return Source(Planes(Path(path), (depth, height, width), dtype, read), voxel_size)
+
+
+def shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) of `file.h5:/dataset`."""
+    return open_image(path).shape
 
 
 def check_labels(path: Path, source: Source) -> None:
@@ -68,7 +73,7 @@ def _named(file: Path, stored, name: str) -> str:
             found[place] = item.shape
 
     stored.visititems(note)
-    stacks = [place for place, shape in found.items() if len(shape) >= 3]
+    stacks = [place for place, extent in found.items() if len(extent) >= 3]
     listed = ", ".join(f"{place} ({sizes(found[place])})" for place in stacks) or "none: it holds no stack"
     if not name:
         if len(stacks) != 1:
