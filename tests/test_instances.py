@@ -336,9 +336,17 @@ def test_blocks_without_foreground_and_a_volume_without_any():
     labels = voronoi((10, 40, 40), cells=8)
     labels[:, :20] = 0
     parts = np.full(labels.shape, 9, np.uint32)
-    segment_blocks(prediction_of(labels), parts, ISOTROPIC, block=(10, 10, 20), halo=(2, 4, 4))
-    assert_array_equal(parts == 0, labels == 0)
-    assert segment_blocks(prediction_of(0 * labels), parts, ISOTROPIC, block=(5, 20, 20), halo=(2, 4, 4)) == 0
+    for at_once in (0, 10**6):
+        segment_blocks(
+            prediction_of(labels), parts, ISOTROPIC, block=(10, 10, 20), halo=(2, 4, 4), at_once=at_once
+        )
+        assert_array_equal(parts == 0, labels == 0)
+    assert (
+        segment_blocks(
+            prediction_of(0 * labels), parts, ISOTROPIC, block=(5, 20, 20), halo=(2, 4, 4), at_once=0
+        )
+        == 0
+    )
     assert not parts.any()
 
 

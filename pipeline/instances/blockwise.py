@@ -114,6 +114,8 @@ def _joined_in_blocks(pairs: np.ndarray, cost: np.ndarray, last: list[int]) -> n
     ]
     group, near = np.arange(last[-1] + 1), np.zeros(last[-1] + 1, bool)
     for before, end, *touching_edges in zip(last, last[1:], *edges_of):
+        if before == end:
+            continue
         own = np.arange(before + 1, end + 1)
         nodes = np.union1d(own, pairs[np.concatenate(touching_edges)])
         around = np.unique(np.searchsorted(last, nodes - 1, side="right") - 1)
