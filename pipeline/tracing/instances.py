@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph, radius, root
+from pipeline.tracing.field import Field
 
 
 def trace_labels(
@@ -52,9 +53,10 @@ def trace_labels(
         soma_invalidation_scale=2.0,
         soma_invalidation_const=const_um,
     )
+    field = Field(labels, voxel_size)  # for the extent of the volume: the root asks for no probability
     for label, skeleton in skeletons:
         tree = joined(skeleton, gap_um=gap_um)
-        tree = root.choose(tree, labels.shape, voxel_size, root_zyx=None, root_um=0.0, soma_um=soma_um)
+        tree = root.longest(tree, field, soma_um=soma_um).tree
         if swc.cable_length(tree) < min_length_um or len(tree) < 2:
             continue
         values = radius.smooth(tree, np.column_stack([tree.xyz, tree.radius]), smooth_um)
