@@ -330,3 +330,14 @@ def test_labels_are_split_before_anything_else(volumes):
         assert len(np.unique(cc3d.connected_components(volume.labels, connectivity=6))) == len(
             np.unique(volume.labels)
         )
+
+
+def test_past_the_end_of_a_volume_its_last_plane_repeats_and_nothing_is_scored():
+    labels = np.arange(6 * 8 * 10).reshape(6, 8, 10)
+    for seed in range(12):
+        image, moved, counts = sections.end(
+            np.random.default_rng(seed), labels / 1e3, labels, np.ones(labels.shape, bool)
+        )
+        assert np.array_equal(image, moved / 1e3)
+        assert np.array_equal(moved[counts], labels[counts]) and len(np.unique(moved)) == counts.sum()
+        assert labels.size / 2 <= counts.sum() <= labels.size
