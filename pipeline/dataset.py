@@ -99,6 +99,7 @@ def discover(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder of image files, with or without samples.tsv")
+    _names_in.cache_clear()  # a folder is listed once, whatever its number of rows, but anew each time
     sheet = folder / SHEET
     if sheet.exists():
         found = list(_read_sheet(sheet))
@@ -150,11 +151,9 @@ def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
 
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
-    stem = images.stem(image.name)
-    candidates = (
-        image.with_name(f"{stem}_{ending}{suffix}") for ending in LABEL_ENDINGS for suffix in images.FORMATS
-    )
-    return next((path for path in candidates if path.exists()), None)
+    stem, there = images.stem(image.name), _names_in(image.parent)
+    candidates = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
+    return next((image.with_name(name) for name in candidates if name in there), None)
 
 
 def _is_label(stem: str, stems: set[str]) -> bool:
@@ -261,14 +260,14 @@ def _missing(folder: Path, relative: Path, *, where: str) -> list[InputError]:
     path = folder / relative
     if path.exists():
         return []
-    near = get_close_matches(path.name, _names_in(path.parent), n=1)
+    near = get_close_matches(path.name, sorted(_names_in(path.parent)), n=1)
     hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
     return [InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet")]
 
 
 @cache
-def _names_in(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
+def _names_in(folder: Path) -> frozenset[str]:
+    return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
 
 
 # --- both -----------------------------------------------------------------------------------------
