@@ -18,8 +18,10 @@ import yaml
 
 from conftest import ROOT, line, save_slices
 from pipeline import project, rasterise, swc
+from pipeline.__main__ import STAGES
 from pipeline.errors import InputError
 from pipeline.network import contract
+from pipeline.stages import VERSIONS
 
 VOXEL_SIZE = (1.0, 0.5, 0.5)
 PER_SAMPLE = ("ingest", "tile", "infer", "stack", "segment", "trace", "evaluate", "draw")
@@ -136,6 +138,67 @@ def test_train_is_a_target_that_needs_no_weights(tmp_path):
     }
 
 
+def test_labels_beside_an_image_are_an_input_of_the_training(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.ome.tif", "a_labels.tif", "b.tif"])
+    config = {"dataset": str(folder), "weights": ""}
+    assert planned(tmp_path, "train", config=config)["ingest"] == 1
+    found = project.open_project(config)
+    assert found.taught("lm") == ["a"]
+    assert f"\t{folder}/a_labels.tif\t" in found.training_sheet("lm")
+    rule = (ROOT / "workflow/rules/train.smk").read_text()
+    assert "truth=lambda wildcards: [PROJECT.samples[name].truth for name in PROJECT.taught(" in rule
+
+
+def test_the_shipped_weights_are_found_from_any_folder(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.tif"])
+    assert planned(tmp_path, config={"dataset": str(folder)}) == counts(1)
+
+
+SHARED_IMAGE = (
+    "sample\timage\troot\tvoxel_size\n"
+    "left\ta.tif\t1,1,1\nother\tb.tif\nright\ta.tif\t9,9,1\nwide\ta.tif\t\t2,2,2\n"
+)
+
+
+def test_two_neurons_of_an_image_share_all_that_is_made_before_trace(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    (folder / "samples.tsv").write_text(SHARED_IMAGE)
+    jobs = planned(tmp_path, config={"dataset": str(folder), "weights": str(weights_file)})
+    assert {jobs[rule] for rule in ("ingest", "tile", "infer", "stack", "segment")} == {3}
+    assert {jobs[rule] for rule in ("trace", "evaluate", "draw")} == {4}
+
+
+def test_neurons_of_an_image_lie_in_one_batch(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    (folder / "samples.tsv").write_text(SHARED_IMAGE)
+    found = project.open_project({"dataset": str(folder), "weights": str(weights_file), "batch": 2})
+    assert found.batches() == {"0000": ["left", "right"], "0001": ["other", "wide"]}
+    assert found.volumes == {"left": "left", "other": "other", "right": "left", "wide": "wide"}
+
+
+def test_the_modality_of_a_sample_is_what_the_sheet_says_else_the_config(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif", "c.tif"])
+    sheet = "sample\timage\tmodality\na\ta.tif\tlm\nb\tb.tif\tem\nc\tc.tif\n"
+    (folder / "samples.tsv").write_text(sheet)
+    for default in ("lm", "em"):
+        weights = {"lm": str(weights_file), "em": "other"}
+        found = project.open_project({"dataset": str(folder), "weights": weights, "modality": default})
+        assert [found.modality(name) for name in "abc"] == ["lm", "em", default]
+        assert found.of_modality(default) == [name for name in "abc" if found.modality(name) == default]
+        assert found.many_trees("b") and not found.many_trees("a")
+        assert found.weights("lm") == str(weights_file)
+
+
+def test_one_weights_file_for_a_dataset_of_two_modalities_is_refused(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    config = {"dataset": str(folder), "weights": str(weights_file)}
+    (folder / "samples.tsv").write_text("sample\timage\tmodality\na\ta.tif\tem\nb\tb.tif\tem\n")
+    assert project.open_project(config).weights("em") == str(weights_file)
+    (folder / "samples.tsv").write_text("sample\timage\tmodality\na\ta.tif\tlm\nb\tb.tif\tem\n")
+    with pytest.raises(InputError, match="one file, .*for a dataset of two modalities"):
+        project.open_project(config)
+
+
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}
@@ -195,6 +258,17 @@ def test_mistake_ends_the_run_with_one_clear_line(tmp_path, config, words):
     assert "Traceback" not in said
     assert words in said.strip().splitlines()[-1]
     assert not (tmp_path / "results/metrics.tsv").exists()
+
+
+def test_every_stage_has_a_version_and_every_rule_that_calls_it_passes_it():
+    assert set(VERSIONS) == set(STAGES)
+    called = set()
+    for path in ROOT.glob("workflow/**/*.smk"):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            for stage in re.findall(r"python -m pipeline (\w+)", rule):
+                called.add(stage)
+                assert f'version=VERSIONS["{stage}"]' in rule, f"{path.name}: rule {rule.split(':')[0]}"
+    assert called == set(STAGES)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--snakefile", "workflow/batch.smk"]])
