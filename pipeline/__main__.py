@@ -22,6 +22,8 @@ STAGES = {
     "stack": "Put the blocks that infer wrote together.",
     "segment": "Threshold the probability of neurite into labels.",
     "trace": "Trace the neurons of a label volume.",
+    "agglomerate": "Segment the cells of a dense volume from its affinities.",
+    "skeletonize": "Skeletonize every cell of a label volume.",
     "evaluate": "Measure a tree, against a reference where there is one.",
     "draw": "Draw a tree over its image.",
     "summarize": "Gather the metrics of all samples in one table.",

@@ -18,7 +18,7 @@ from pipeline.config import MODALITIES, parse_triple
 from pipeline.errors import CombinedInputError, InputError
 
 SHEET = "samples.tsv"
-COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality")
+COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality", "skeletons")
 UNITS = ("um", "voxel", "nm")
 # "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
 LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
@@ -45,7 +45,8 @@ class Sample:
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
     the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. labels: voxel
-    labels that lie beside the image. modality: lm or em, "" where nothing is said.
+    labels that lie beside the image. modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of
+    several neurons (electron microscopy), in reference_unit.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -58,6 +59,7 @@ class Sample:
     modality: str = ""
     problem: str = ""
     labels: Path | None = None
+    skeletons: Path | None = None
 
     @property
     def tree(self) -> Path | None:
@@ -219,14 +221,16 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
     if not cells["image"]:
         problems.append(InputError(f"{where}, image", "empty", "the path of an image file below the sheet"))
     wrong = []
-    for column in ("image", "reference"):
+    for column in ("image", "reference", "skeletons"):
         if cells[column]:
             path, here = Path(cells[column]), f"{where}, {column}"
-            problems += _outside(sheet.parent, path, where=here)
-            wrong += [] if problems else _missing(sheet.parent, path, where=here)
+            file, _ = images.split(path)
+            problems += _outside(sheet.parent, file, where=here)
+            wrong += [] if problems else _missing(sheet.parent, file, where=here)
     reference = cells["reference"]
-    if reference and not reference.lower().endswith((".swc", *images.FORMATS)):
-        found, allowed = f"found {reference}", "a .swc file; for training also a label image"
+    named = images.split(Path(reference))[0].name.lower()
+    if reference and not named.endswith((".swc", *images.FORMATS)):
+        found, allowed = f"found {reference}", "a .swc file or a label image"
         wrong.append(InputError(f"{where}, reference", found, allowed))
     triples: dict[str, Triple | None] = {}
     for column in ("voxel_size", "root"):
@@ -251,6 +255,7 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
             modality=cells["modality"],
             problem="; ".join(map(str, wrong)),
             labels=_labels_beside(sheet.parent / cells["image"]),
+            skeletons=sheet.parent / cells["skeletons"] if cells["skeletons"] else None,
         )
     )
     return _Entry(where, cells["sample"], sample, problems, wrong)

@@ -35,9 +35,21 @@ def between_percentiles(voxels: np.ndarray, level: Mapping[str, Any]) -> np.ndar
     return np.sqrt(np.clip(light, 0, 1, out=light), out=light)
 
 
+def as_stored(voxels: np.ndarray, level: Mapping[str, Any]) -> np.ndarray:
+    """Bytes as shares of 255; anything else linear between level["low"] and level["high"], clipped to [0, 1].
+
+    Electron microscopes' volumes are delivered as bytes with an even contrast: taken as they are.
+    """
+    if voxels.dtype == np.uint8:
+        return voxels.astype(np.float32) / 255
+    low, high = level["low"], level["high"]
+    return np.clip((voxels.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+
+
 # Rules by which light becomes grey, named in the header of the weights that were trained with them.
 LEVELS: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
-    "percentiles 1": between_percentiles
+    "percentiles 1": between_percentiles,
+    "bytes 1": as_stored,
 }
 
 

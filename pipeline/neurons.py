@@ -25,6 +25,11 @@ class Neuron:
     link_cost: np.ndarray
 
 
+def of_tree(tree: Tree, probability: np.ndarray) -> Neuron:
+    """A neuron whose edges all lie in foreground."""
+    return Neuron(tree, probability, np.full(len(tree), np.nan))
+
+
 NOTHING = Neuron(swc.EMPTY, np.zeros(0), np.zeros(0))
 
 

@@ -38,7 +38,7 @@ class Project:
     def image(self, name: str) -> list[Path]:
         """The image of a sample as an input of its jobs; none where the sheet is wrong about the sample."""
         sample = self.samples[name]
-        return [] if sample.problem else [sample.image]
+        return [] if sample.problem else [images.split(sample.image)[0]]
 
     def problems(self) -> list[str]:
         """What the sheet has wrong about samples: each is one failed sample, told when its ingest runs."""
@@ -239,6 +239,8 @@ NEEDS = {
     "stack": Need(900, seconds_per_megavoxel=1),
     "segment": Need(900, bytes_per_voxel=16, seconds_per_megavoxel=2),
     "trace": Need(1100, bytes_per_voxel=24, seconds_per_megavoxel=10),
+    "agglomerate": Need(1500, bytes_per_voxel=45, seconds_per_megavoxel=20),
+    "skeletonize": Need(1500, bytes_per_voxel=20, seconds_per_megavoxel=30),
     "evaluate": Need(900),
     "draw": Need(1100, bytes_per_voxel=2, seconds_per_megavoxel=1),
 }

@@ -24,7 +24,7 @@ def tube_distance(
     `min_radius_um`; balls are placed at most a third of the smallest voxel edge apart, so the surface is
     exact to 1/50 of that. Nodes without an edge are single balls.
     """
-    centre_xyz, radius = _balls(tree, step_um=min(voxel_size) / 3)
+    centre_xyz, radius = balls(tree, step_um=min(voxel_size) / 3)
     centre_zyx = um_to_voxel(centre_xyz, voxel_size)
     radius = np.maximum(radius, min_radius_um)
     margin = (radius[:, None] + reach_um) / voxel_size
@@ -51,7 +51,7 @@ def mask(
     return tube_distance(tree, shape_zyx, voxel_size, reach_um=1e-3, min_radius_um=min_radius_um) <= 0
 
 
-def _balls(tree: Tree, step_um: float) -> tuple[np.ndarray, np.ndarray]:
+def balls(tree: Tree, step_um: float) -> tuple[np.ndarray, np.ndarray]:
     """Centres (n, 3) um and radii (n,) of balls along all edges, ends included, and at all nodes."""
     child = np.flatnonzero(tree.parent >= 0)
     start, end = tree.xyz[child], tree.xyz[tree.parent[child]]

@@ -50,6 +50,21 @@ class Volume:
         return self.array[self.channels.index(name)]
 
 
+@dataclass(frozen=True)
+class ChannelView:
+    """One channel of a (c, z, y, x) array, read by boxes (z, y, x)."""
+
+    array: ZarrArray
+    index: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape[1:]
+
+    def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
+        return self.array[(self.index, *box)]
+
+
 def create(
     path: Path,
     *,

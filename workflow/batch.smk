@@ -3,6 +3,7 @@ include: "rules/common.smk"
 include: "rules/prepare.smk"
 include: "rules/predict.smk"
 include: "rules/trace.smk"
+include: "rules/instances.smk"
 include: "rules/score.smk"
 
 

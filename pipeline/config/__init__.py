@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator
 
+from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
     describe,
@@ -26,6 +27,7 @@ from pipeline.config.infer import Infer
 from pipeline.config.ingest import Ingest
 from pipeline.config.segment import Segment
 from pipeline.config.simulate import Simulate
+from pipeline.config.skeletonize import Skeletonize
 from pipeline.config.tile import Tile
 from pipeline.config.trace import Trace
 from pipeline.config.train import Train
@@ -98,6 +100,8 @@ class Config(Settings):
     infer: Infer = Infer()
     segment: Segment = Segment()
     trace: Trace = Trace()
+    agglomerate: Agglomerate = Agglomerate()
+    skeletonize: Skeletonize = Skeletonize()
     evaluate: Evaluate = Evaluate()
     draw: Draw = Draw()
     simulate: Simulate = Simulate()

@@ -23,6 +23,9 @@ FORMATS = {
     ".zarr": "ome_zarr",
     ".tiff": "tiff",
     ".tif": "tiff",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
+    ".h5": "hdf5",
 }
 
 
@@ -38,7 +41,7 @@ def open_image(path: Path) -> "Source":
     )
 
     path = Path(path)
-    if not path.exists():
+    if not split(path)[0].exists():
         raise InputError(path, "no such file", f"an image file or folder ({', '.join(FORMATS)})")
     with damage(path):
         source: Source = _reader(path, "open_image")(path)
@@ -60,7 +63,16 @@ def count_voxels(path: Path) -> int:
     except (
         Exception
     ):  # an estimate must not end the run: whatever is wrong is one sample's error, told by ingest
-        return path.stat().st_size if path.exists() else 0
+        file, _ = split(path)
+        return file.stat().st_size if file.exists() else 0
+
+
+def split(path: Path) -> tuple[Path, str]:
+    """The file of an image, and what is meant within it: file.h5:/volumes/raw -> file.h5, volumes/raw."""
+    file, colon, dataset = str(path).rpartition(":")
+    if colon and FORMATS.get(Path(file).suffix.lower()) == "hdf5":
+        return Path(file), dataset.strip("/")
+    return Path(path), ""
 
 
 def stem(name: str) -> str:
@@ -71,7 +83,8 @@ def stem(name: str) -> str:
 
 def _reader(path: Path, function: str) -> Callable:
     """Folders are zarr and files TIFF where the name says nothing: the readers tell what is wrong with others."""
-    known = next((module for suffix, module in FORMATS.items() if path.name.lower().endswith(suffix)), "")
+    name = split(path)[0].name.lower()
+    known = next((module for suffix, module in FORMATS.items() if name.endswith(suffix)), "")
     if path.is_dir() or known in ("", "ome_zarr"):
         known = FORMATS[".zarr" if path.is_dir() else ".tif"]
     return getattr(import_module(f"pipeline.images.{known}"), function)

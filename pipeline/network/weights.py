@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.files import whole
-from pipeline.network import contract, slices
+from pipeline.network import affinities, contract, slices
+from pipeline.network.affinities import AffinityNet
 from pipeline.network.contract import Contract
 from pipeline.network.inflate import encoder_from_2d
 from pipeline.network.slices import SliceSegmenter
@@ -19,6 +20,7 @@ from pipeline.network.slices import SliceSegmenter
 # name in the header -> (sizes, module)
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     slices.Architecture.name: (slices.Architecture, SliceSegmenter),
+    affinities.Architecture.name: (affinities.Architecture, AffinityNet),
 }
 
 

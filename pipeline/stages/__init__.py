@@ -9,6 +9,8 @@ VERSIONS = {
     "stack": 2,
     "segment": 2,
     "trace": 2,
+    "agglomerate": 1,
+    "skeletonize": 1,
     "evaluate": 2,
     "draw": 1,
     "simulate": 1,

@@ -8,6 +8,7 @@ from scipy.ndimage import map_coordinates
 from pipeline.swc import um_to_voxel, voxel_to_um
 
 Zyx = tuple[int, int, int]
+VoxelSize = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +16,7 @@ class Field:
     """probability: uint8 (z, y, x), 0..255 = 0..1. voxel_size: z, y, x um."""
 
     probability: np.ndarray
-    voxel_size: tuple[float, float, float]
+    voxel_size: VoxelSize
 
     @property
     def shape(self) -> Zyx:

@@ -41,11 +41,17 @@ def trace(
     if not len(forest):
         return []
     if settings.neurons == "all":
-        found = root.every(forest, field, soma_um=settings.soma_um, min_length_um=settings.min_length_um)
+        found = root.every(
+            forest,
+            field.shape,
+            field.voxel_size,
+            soma_um=settings.soma_um,
+            min_length_um=settings.min_length_um,
+        )
     elif root_zyx is None:
-        found = [root.longest(forest, field, soma_um=settings.soma_um)]
+        found = [root.longest(forest, field.shape, field.voxel_size, soma_um=settings.soma_um)]
     else:
-        found = [root.at_point(forest, field, root_zyx, root_um=settings.root_um)]
+        found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
     return [_finish(hung, bridges, field, settings) for hung in found]
 
 
@@ -65,10 +71,10 @@ def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neur
     tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(soma, swc.SOMA, tree.type))
     order = swc.depth_first(tree)
     tree = swc.take(tree, order)
-    return Neuron(tree, _along_edges(tree, field), cost[order])
+    return Neuron(tree, along_edges(tree, field), cost[order])
 
 
-def _along_edges(tree: Tree, field: Field) -> np.ndarray:
+def along_edges(tree: Tree, field: Field) -> np.ndarray:
     """(n,) 0..1: mean probability along the edge from each node to its parent."""
     above = tree.xyz[np.where(tree.parent >= 0, tree.parent, np.arange(len(tree)))]
     part = np.linspace(0, 1, LOOKS)[:, None, None]

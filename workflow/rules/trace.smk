@@ -10,6 +10,8 @@ rule segment:
         f"{RESULTS}/{{sample}}/log/segment.txt",
     benchmark:
         f"{RESULTS}/{{sample}}/log/segment.tsv"
+    wildcard_constraints:
+        sample=of_modality("lm"),
     conda:
         "../../envs/pipeline.yaml"
     resources:
@@ -37,6 +39,8 @@ rule trace:
         f"{RESULTS}/{{sample}}/log/trace.txt",
     benchmark:
         f"{RESULTS}/{{sample}}/log/trace.tsv"
+    wildcard_constraints:
+        sample=of_modality("lm"),
     conda:
         "../../envs/pipeline.yaml"
     resources:

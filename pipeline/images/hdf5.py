@@ -1,0 +1,87 @@
+"""Data sets in HDF5 files, named as `file.h5:/path/in/file`: images and labels of electron microscopy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.images import split
+from pipeline.images.source import Planes, Source, VoxelSize, damage, in_um, sizes
+
+# Attributes that hold z, y, x edges of a voxel: ours, that of CREMI and of many others, that of Fiji's plug-in.
+VOXEL_SIZES = {"voxel_size_nm": "nm", "resolution": "nm", "element_size_um": "um"}
+
+
+def open_image(path: Path) -> Source:
+    """Open `file.h5:/dataset` as a lazy stack; without a name, the file's only data set of three axes.
+
+    The voxel size is that of the first of VOXEL_SIZES on the data set, else on the file. Planes are read on demand,
+    the file is open only meanwhile. Raises InputError for a missing or damaged file, a data set that is not there
+    (with the names of those there), one that is no stack.
+    """
+    import h5py
+
+    file, name = split(path)
+    if not file.exists():
+        raise InputError(file, "no such file", "an HDF5 file")
+    if not h5py.is_hdf5(file):
+        raise InputError(file, "not an HDF5 file", "an HDF5 file")
+    with damage(file), h5py.File(file) as stored:
+        name = _named(file, stored, name)
+        dataset = stored[name]
+        shape, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
+        voxel_size = _voxel_size(file, dataset) or _voxel_size(file, stored)
+    *lead, depth, height, width = shape
+    if any(length != 1 for length in lead):
+        raise InputError(f"{file}:/{name}", f"an array of {sizes(shape)}", "one stack (z, y, x)")
+    front = (0,) * len(lead)
+
+    def read(first: int, last: int) -> np.ndarray:
+        with h5py.File(file) as stored:
+            return stored[name][(*front, slice(first, last))].astype(dtype, copy=False)
+
+    return Source(Planes(Path(path), (depth, height, width), dtype, read), voxel_size)
+
+
+def shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) of a data set."""
+    return open_image(path).shape
+
+
+def check_labels(path: Path, source: Source) -> None:
+    """InputError unless the voxels are labels: unsigned integers of 8 to 64 bits."""
+    if source.dtype.kind != "u":
+        raise InputError(path, f"labels of type {source.dtype}", "uint8, uint16, uint32 or uint64")
+
+
+def _named(file: Path, stored, name: str) -> str:
+    """The data set that is meant; InputError that lists those there."""
+    import h5py
+
+    found: dict[str, tuple[int, ...]] = {}
+
+    def note(place, item) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None and item.dtype.kind in "uifb":
+            found[place] = item.shape
+
+    stored.visititems(note)
+    stacks = [place for place, shape in found.items() if len(shape) >= 3]
+    listed = ", ".join(f"{place} ({sizes(found[place])})" for place in stacks) or "none: it holds no stack"
+    if not name:
+        if len(stacks) != 1:
+            raise InputError(file, f"{len(stacks)} data sets and no name", f"{file}:/NAME, one of {listed}")
+        return stacks[0]
+    if name not in stacks:
+        what = f"an array of {sizes(found[name])}" if name in found else "no such data set"
+        raise InputError(f"{file}:/{name}", what, listed)
+    return name
+
+
+def _voxel_size(file: Path, item) -> VoxelSize | None:
+    for attribute, unit in VOXEL_SIZES.items():
+        if attribute in item.attrs:
+            edges = np.atleast_1d(item.attrs[attribute])
+            if edges.shape != (3,) or edges.dtype.kind not in "uif" or not (edges > 0).all():
+                raise InputError(file, f"attribute {attribute} = {edges.tolist()}", "z, y, x edges above 0")
+            return in_um(edges.tolist(), [unit] * 3)
+    return None

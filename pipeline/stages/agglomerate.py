@@ -1,0 +1,86 @@
+"""agglomerate: affinities and foreground to cells (electron microscopy)."""
+
+from pathlib import Path
+
+from pipeline import config
+
+
+def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config.Agglomerate()) -> None:
+    """Segment the cells of a dense volume from its affinities.
+
+    Volumes of up to `whole_voxels` are held in memory, larger ones block by block.
+
+    Args:
+        prediction: OME-Zarr made by stack, with channels affinity_z, affinity_y, affinity_x, foreground.
+        output: OME-Zarr of labels, uint32 (z, y, x): cells 1..n from the largest to the smallest, 0 none.
+    """
+    import math
+
+    from pipeline import files, volume
+    from pipeline.errors import InputError
+    from pipeline.instances.affinities import FOREGROUND, NEAREST
+
+    source = volume.open_volume(prediction)
+    if missing := [name for name in (*NEAREST, FOREGROUND) if name not in source.channels]:
+        found = f"channels {', '.join(source.channels) or 'none'}"
+        raise InputError(prediction, found, f"a prediction with {', '.join(missing)}: of a network for em")
+    with files.whole(output) as private:
+        array = volume.create(
+            private,
+            shape=source.shape,
+            dtype="uint32",
+            voxel_size=source.voxel_size,
+            attributes=source.attributes,
+        )
+        if math.prod(source.shape) <= settings.whole_voxels or settings.method != "multicut":
+            array[:] = _in_one(source, settings)
+        else:
+            _in_blocks(source, array, settings)
+        cells = int(array[:].max())
+    print(f"{output}: {cells} cells")
+
+
+def _in_one(source, settings: config.Agglomerate):
+    from pipeline import instances
+
+    return instances.segment(
+        {name: source.channel(name) for name in source.channels},
+        source.voxel_size,
+        method=settings.method,
+        beta=settings.beta,
+        cutting=instances.Cutting(threshold=settings.threshold, seed_sigma=settings.seed_sigma),
+        link=settings.link,
+        bias=settings.bias,
+        min_foreground=settings.min_foreground,
+        restrict=settings.restrict,
+        min_size_um3=settings.min_size_um3,
+    )
+
+
+def _in_blocks(source, array, settings: config.Agglomerate) -> None:
+    from pipeline import instances
+    from pipeline.instances import blockwise
+    from pipeline.volume import ChannelView
+
+    depth, height, width = source.shape
+    # Slabs of whole planes while they have depth enough, then squares of half the edge.
+    edge = max(height, width)
+    while settings.block_voxels // (min(edge, height) * min(edge, width)) < min(64, depth):
+        edge = -(-edge // 2)
+    block = (
+        settings.block_voxels // (min(edge, height) * min(edge, width)),
+        min(edge, height),
+        min(edge, width),
+    )
+    blockwise.segment_blocks(
+        {name: ChannelView(source.array, index) for index, name in enumerate(source.channels)},
+        array,
+        source.voxel_size,
+        block=(min(block[0], depth), *block[1:]),
+        halo=(16, 32, 32),
+        beta=settings.beta,
+        cutting=instances.Cutting(threshold=settings.threshold, seed_sigma=settings.seed_sigma),
+        min_foreground=settings.min_foreground,
+        restrict=settings.restrict,
+        min_size_um3=settings.min_size_um3,
+    )
