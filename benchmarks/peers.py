@@ -28,8 +28,7 @@ LOW_SHARE = 0.6
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)
 TOLERANCE_UM = 1.5
 NETWORK, OTSU = "network", "blur and Otsu"
-BEST_FOR_ALL = f"blur and the best of {len(SHARES)} thresholds for all"
-BEST_FOR_EACH = f"blur and the best of {len(SHARES)} thresholds for each"
+BEST = f"blur and the best of {len(SHARES)} thresholds, chosen on the answer"
 
 
 def main(*folders: Annotated[str, cyclopts.Parameter(help="DATASET=RESULTS")], trained: str = "") -> None:
@@ -41,6 +40,7 @@ def main(*folders: Annotated[str, cyclopts.Parameter(help="DATASET=RESULTS")], t
             if sample.tree is not None:
                 tried[sample.name] = every_way(sample, results / sample.name)
     print(table(rows(tried), set(trained.split(","))))
+    print(f"\nOne threshold for all: best at {best_for_all(tried)} of Otsu's.")
 
 
 def every_way(sample: dataset.Sample, result: Path) -> dict[str | float, dict]:
@@ -78,22 +78,23 @@ def as_probability(blurred: np.ndarray, threshold: float, segment: config.Segmen
 
 
 def rows(tried: dict[str, dict[str | float, dict]]) -> dict[str, dict[str, dict]]:
-    """{way: {sample: scores}}: the network, Otsu, the best share for all samples and the best for each."""
+    """{way: {sample: scores}}: the network, Otsu's threshold, and the best share of it for each sample."""
 
-    def mean_f1(share: float) -> float:
-        return float(np.mean([of_sample[share]["f1"] for of_sample in tried.values()]))
+    def best(of_sample: dict[str | float, dict]) -> float:
+        return max((of_sample[share]["f1"], share) for share in SHARES)[1]
 
-    for_all = max(SHARES, key=mean_f1)
-    best = {
-        name: max((of_sample[share]["f1"], share) for share in SHARES)[1] for name, of_sample in tried.items()
-    }
-    print(f"best share of Otsu's threshold: for all {for_all}, for each {best}\n")
     return {
         NETWORK: {name: of_sample[NETWORK] for name, of_sample in tried.items()},
         OTSU: {name: of_sample[1.0] for name, of_sample in tried.items()},
-        BEST_FOR_ALL: {name: of_sample[for_all] for name, of_sample in tried.items()},
-        BEST_FOR_EACH: {name: of_sample[best[name]] for name, of_sample in tried.items()},
+        BEST: {name: of_sample[best(of_sample)] for name, of_sample in tried.items()},
     }
+
+
+def best_for_all(tried: dict[str, dict[str | float, dict]]) -> float:
+    """The share of Otsu's threshold with the best mean F1 over all samples."""
+    return max(
+        (np.mean([of_sample[share]["f1"] for of_sample in tried.values()]), share) for share in SHARES
+    )[1]
 
 
 def table(scores: dict[str, dict[str, dict]], trained: set[str]) -> str:

@@ -114,6 +114,11 @@ class Project:
             if self.samples[name].truth and not self.samples[name].problem
         ]
 
+    def truths(self, modality: str) -> list[Path]:
+        """The files of what they learn from, as inputs of the training."""
+        found = (self.samples[name].truth for name in self.taught(modality))
+        return sorted({images.split(path)[0] for path in found if path})
+
     def training_sheet(self, modality: str) -> str:
         """The sheet that `train` reads: the ingested image and the truth of each of them."""
         rows: list[dict[str, object]] = [

@@ -145,8 +145,16 @@ def test_labels_beside_an_image_are_an_input_of_the_training(tmp_path):
     found = project.open_project(config)
     assert found.taught("lm") == ["a"]
     assert f"\t{folder}/a_labels.tif\t" in found.training_sheet("lm")
-    rule = (ROOT / "workflow/rules/train.smk").read_text()
-    assert "truth=lambda wildcards: [PROJECT.samples[name].truth for name in PROJECT.taught(" in rule
+    assert found.truths("lm") == [folder / "a_labels.tif"]
+    assert "truth=lambda wildcards: PROJECT.truths(" in (ROOT / "workflow/rules/train.smk").read_text()
+
+
+def test_labels_within_a_file_are_taught_from_the_file(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.h5"])
+    (folder / "samples.tsv").write_text("sample\timage\treference\na\ta.h5:/raw\ta.h5:/labels\n")
+    found = project.open_project({"dataset": str(folder), "weights": ""})
+    assert found.truths("lm") == found.image("a") == [folder / "a.h5"]
+    assert f"\t{folder}/a.h5:/labels\t" in found.training_sheet("lm")
 
 
 def test_the_shipped_weights_are_found_from_any_folder(tmp_path):
