@@ -44,9 +44,9 @@ class Sample:
     """One image to reconstruct.
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
-    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. labels: voxel
-    labels that lie beside the image. modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of
-    several neurons (electron microscopy), in reference_unit.
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. modality:
+    lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron microscopy), in
+    reference_unit.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -58,7 +58,6 @@ class Sample:
     root: Triple | None = None
     modality: str = ""
     problem: str = ""
-    labels: Path | None = None
     skeletons: Path | None = None
 
     @property
@@ -69,7 +68,7 @@ class Sample:
     @property
     def truth(self) -> Path | None:
         """What a training learns of this image: the reference of either kind, else the labels beside the image."""
-        return self.reference or self.labels
+        return self.reference or _labels_beside(self.image)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,6 @@ def discover(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder of image files, with or without samples.tsv")
-    _names_in.cache_clear()  # a folder is listed once, whatever its number of rows, but anew each time
     sheet = folder / SHEET
     if sheet.exists():
         found = list(_read_sheet(sheet))
@@ -128,9 +126,7 @@ def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
         stem = images.stem(image.name)
         name = "__".join((*relative.parts[:-1], stem))
         reference = image.with_name(f"{stem}.swc")
-        sample = Sample(
-            name, image, reference=reference if reference.exists() else None, labels=_labels_beside(image)
-        )
+        sample = Sample(name, image, reference=reference if reference.exists() else None)
         allowed = f"rename the file, or give it a name in {folder / SHEET}"
         problems = [InputError(image, problem, allowed) for problem in _name_problems(name)]
         problems += _outside(folder, relative, where=str(image))
@@ -153,9 +149,9 @@ def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
 
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
-    stem, there = images.stem(image.name), _names_in(image.parent)
-    candidates = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
-    return next((image.with_name(name) for name in candidates if name in there), None)
+    stem, here = images.stem(image.name), _names_in(image.parent)
+    names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
+    return next((image.with_name(name) for name in names if name in here), None)
 
 
 def _is_label(stem: str, stems: set[str]) -> bool:
@@ -254,7 +250,6 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
             root=triples.get("root"),
             modality=cells["modality"],
             problem="; ".join(map(str, wrong)),
-            labels=_labels_beside(sheet.parent / cells["image"]),
             skeletons=sheet.parent / cells["skeletons"] if cells["skeletons"] else None,
         )
     )
@@ -270,9 +265,14 @@ def _missing(folder: Path, relative: Path, *, where: str) -> list[InputError]:
     return [InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet")]
 
 
-@cache
 def _names_in(folder: Path) -> frozenset[str]:
-    return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else frozenset()
+
+
+@cache
+def _listed(folder: Path, changed: int) -> frozenset[str]:
+    """The names in a folder, looked up once for each change of it."""
+    return frozenset(os.listdir(folder))
 
 
 # --- both -----------------------------------------------------------------------------------------

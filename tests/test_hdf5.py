@@ -6,7 +6,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from pipeline.errors import InputError
-from pipeline.images.hdf5 import check_labels, open_image, split
+from pipeline.images import split
+from pipeline.images.hdf5 import check_labels, open_image, shape
 
 STACK = np.arange(5 * 4 * 3).reshape(5, 4, 3)
 
@@ -40,7 +41,7 @@ def named(file, dataset):
 )
 def test_a_data_set_is_a_lazy_stack_with_its_voxel_size(file, dataset, dtype, voxel_size):
     source = open_image(named(file, dataset))
-    assert source.shape == (5, 4, 3)
+    assert source.shape == shape(named(file, dataset)) == (5, 4, 3)
     assert source.dtype == np.dtype(dtype)
     assert source.voxel_size == pytest.approx(voxel_size)
     part = source.array[1:4, 2:, :2]
