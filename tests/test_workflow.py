@@ -118,16 +118,19 @@ def test_plan_of_a_dataset(tmp_path, weights_file, names, sheet, samples):
     assert planned(tmp_path, config=config) == counts(samples)
 
 
+@pytest.mark.slow
 def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
     jobs = planned(tmp_path, config={"weights": str(weights_file), "simulate": {"neurons": 4}})
     assert jobs == counts(4, simulate=1, total=8 * 4 + 3)
 
 
+@pytest.mark.slow
 def test_without_weights_the_plan_trains_first(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif"])), "weights": ""}
     assert planned(tmp_path, config=config) == counts(2, train_network=1, total=8 * 2 + 3)
 
 
+@pytest.mark.slow
 def test_train_is_a_target_that_needs_no_weights(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc"])), "weights": "none/such"}
     assert planned(tmp_path, "train", config=config) == {
@@ -138,6 +141,7 @@ def test_train_is_a_target_that_needs_no_weights(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_labels_beside_an_image_are_an_input_of_the_training(tmp_path):
     folder = make_folder(tmp_path / "data", ["a.ome.tif", "a_labels.tif", "b.tif"])
     config = {"dataset": str(folder), "weights": ""}
@@ -207,12 +211,14 @@ def test_one_weights_file_for_a_dataset_of_two_modalities_is_refused(tmp_path, w
         project.open_project(config)
 
 
+@pytest.mark.slow
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}
     assert planned(tmp_path, config=config) == {"batch": 3, "summarize": 1, "all": 1, "total": 5}
 
 
+@pytest.mark.slow
 def test_plan_for_a_cluster(tmp_path, weights_file):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
@@ -232,6 +238,7 @@ def test_the_clusters_profile_repeats_the_default_one():
     assert {*slurm["set-threads"], *slurm["set-resources"]} <= rules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -279,6 +286,7 @@ def test_every_stage_has_a_version_and_every_rule_that_calls_it_passes_it():
     assert called == set(STAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--snakefile", "workflow/batch.smk"]])
 def test_snakemake_finds_nothing_to_remark(arguments):
     done = subprocess.run(
@@ -386,6 +394,7 @@ def tree_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_told_and_the_others_finish(first_run):
     folder, status, said = first_run
     assert status != 0
@@ -400,6 +409,7 @@ def test_a_bad_image_is_told_and_the_others_finish(first_run):
     assert not (folder / "results/run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_row_of_the_sheet_fails_alone(settings, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -422,6 +432,7 @@ def test_a_wrong_row_of_the_sheet_fails_alone(settings, tmp_path):
     assert "line 3, voxel_size" in before and "line 4, image" in before
 
 
+@pytest.mark.slow
 def test_a_good_image_becomes_a_tree_with_scores_and_a_picture(first_run):
     results = first_run[0] / "results"
     assert len(swc.read(results / "straight/straight.swc")) > 5
@@ -442,6 +453,7 @@ def repaired(first_run, settings, neurites) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
     status, said = snakemake(repaired, config=settings)
     assert status == 0
@@ -449,6 +461,7 @@ def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
     assert set(read_table(repaired / "results/metrics.tsv")) == {"bent ü", "straight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "first"),
     [
@@ -467,6 +480,7 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows_and_nothing_else(
     assert jobs == {**dict.fromkeys(after, 2), "summarize": 1, "all": 1, "total": 2 * len(after) + 2}
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaired, settings):
     before = (repaired / "results/metrics.tsv").read_bytes()
     with project.hold(repaired / "results"):
@@ -477,10 +491,12 @@ def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaire
     assert (repaired / "results/run.json").exists()
 
 
+@pytest.mark.slow
 def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
     assert planned(repaired, "--cores", "1", config=settings, STACK2SWC_INFER_BATCH="3") == {}
 
 
+@pytest.mark.slow
 def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
     train = {"steps": 2, "simulated": 0, "start": "", "batch": 1, "window": 32, "validation": ""}
     config = {"dataset": str(neurites), "weights": "", "train": train}
@@ -493,6 +509,7 @@ def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
     assert jobs["infer"] == jobs["draw"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired, settings, tmp_path):
     running = subprocess.Popen(
         command(tmp_path, config=settings),
@@ -512,6 +529,7 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired
     assert not list(tmp_path.glob("results/**/*.tmp.*"))
 
 
+@pytest.mark.slow
 def test_batches_end_with_the_same_bytes_and_tell_a_bad_image(repaired, settings, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(settings["dataset"], data)
