@@ -235,7 +235,12 @@ def test_the_clusters_profile_repeats_the_default_one():
     rules = set(
         re.findall(r"^ *rule (\w+):", "".join(p.read_text() for p in ROOT.glob("workflow/**/*.smk")), re.M)
     )
-    assert {*slurm["set-threads"], *slurm["set-resources"]} <= rules
+    rooms = "".join(path.read_text() for path in ROOT.glob("workflow/**/*.smk"))
+    for rule in {*slurm["set-threads"], *slurm["set-resources"]}:
+        assert rule in rules
+        assert "shell:" in re.split(r"^ *rule ", rooms.split(f"rule {rule}:")[1], flags=re.M)[0], (
+            f"{rule} runs nothing"
+        )
 
 
 @pytest.mark.slow
