@@ -7,6 +7,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -345,6 +346,21 @@ def test_a_small_file_that_declares_terabytes_asks_for_no_memory_and_is_refused(
     declaring(path, edge=16, planes=2)  # the same file, but for what it declares
     assert count_voxels(path) == 2 * 16 * 16
     assert open_image(path).shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_a_data_set_that_is_declared_and_not_there_asks_for_no_memory_either(tmp_path, name):
+    from pipeline import volume
+
+    path, shape = tmp_path / name, (20_000, 20_000, 20_000)
+    if name == "a.h5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("raw", shape, np.uint8, chunks=(64, 64, 64))
+    else:
+        volume.create(path, shape=shape, dtype="u1", voxel_size=(1, 1, 1))
+    assert count_voxels(path) < 10_000
+    with pytest.raises(InputError, match=r"8,000,000,000,000 bytes\) in a file of [\d,]+ bytes"):
+        open_image(path)
 
 
 def test_ten_thousand_rows_cost_no_more_than_some_looks_at_their_paths(folder):
