@@ -237,6 +237,7 @@ def test_eight_times_as_large_with_all_settings_is_the_same_picture(pair):
     assert_same(found, {name: 8 * expected[name] for name in LENGTHS}, rel=2e-4)
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs(shortest=0.6))
 def test_a_file_in_nm_or_in_voxels_is_the_tree_in_um(tmp_path_factory, pair):
@@ -264,6 +265,7 @@ def test_more_tolerance_finds_no_less(pair):
             assert curve[0] - 1e-9 <= found[name] <= curve[1] + 1e-9
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs())
 def test_wider_limits_find_no_less(pair):
