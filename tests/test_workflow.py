@@ -100,6 +100,7 @@ SHEET = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "sheet", "samples"),
     [
