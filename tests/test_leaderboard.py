@@ -173,6 +173,7 @@ def test_a_name_cannot_end_the_script_that_holds_the_data():
     assert "&lt;i&gt; (fly &amp; co)" in page
 
 
+@pytest.mark.slow
 def test_a_folder_of_trees_alone_is_enough_and_a_tracer_is_added_by_its_files(dataset, tmp_path):
     command = [
         sys.executable,
