@@ -114,6 +114,11 @@ class Project:
             if self.samples[name].truth and not self.samples[name].problem
         ]
 
+    def truths(self, modality: str) -> list[Path]:
+        """The files of what they learn from, as inputs of the training."""
+        found = (self.samples[name].truth for name in self.taught(modality))
+        return sorted({images.split(path)[0] for path in found if path})
+
     def training_sheet(self, modality: str) -> str:
         """The sheet that `train` reads: the ingested image and the truth of each of them."""
         rows: list[dict[str, object]] = [
@@ -231,7 +236,9 @@ class Need:
 
 
 # Measured with tubes in 8 and 75 million voxels (segment 115 MB + 10 bytes a voxel, trace 140 MB + 15), and half as
-# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job.
+# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job. The nodes of trace
+# take 1.8 kB each, whatever their radii (tracing.radius looks at PLACES at once): one for 200 voxels of the image lies
+# within the half as much again (the tubes have one for 1,600).
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),

@@ -139,6 +139,19 @@ def test_windows_without_signal_are_skipped_and_a_dim_neurite_is_none_of_them():
     assert not signal[:, ~crossed].any() and not signal[[0, 1, 7, 8]].any()
 
 
+def test_every_plane_is_read_once_a_slab_at_a_time():
+    read = []
+
+    class Counted(Chunked):
+        def __getitem__(self, key):
+            if isinstance(key, slice):
+                read.append(key)
+            return np.asarray(self)[key]
+
+    windows_with_signal(np.zeros((9, 64, 64)).view(Counted), 1.0, slices((9, 64, 64)))
+    assert [(z.start, z.stop) for z in read] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
+
+
 def test_skipped_windows_are_exactly_zero_and_the_others_as_before(tiny_network):
     image = np.random.default_rng(0).random((3, 40, 40), np.float32)
     grid = slices(image.shape)

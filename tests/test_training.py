@@ -201,6 +201,7 @@ def test_a_checkpoint_of_other_settings_is_put_aside_and_told(tmp_path, pair, ca
     assert (tmp_path / "b/checkpoint.other").is_file()
 
 
+@pytest.mark.slow
 def test_training_on_one_tube_finds_it(tmp_path, pair):
     task, log = task_of([pair], batch=4, decoder_rate=5e-3), tmp_path / "log.tsv"
     loop.fit(tiny(), task, steps=60, checkpoint=tmp_path / "c", log=log, workers=0)
@@ -277,6 +278,7 @@ def sheet(tmp_path):
 SETTINGS = config.Train(steps=2, simulated=0, start="", batch=1, window=32)
 
 
+@pytest.mark.slow
 def test_trees_and_label_images_both_teach_and_the_card_says_which(sheet, tmp_path):
     settings = SETTINGS.model_copy(update={"validation": "labels"})
     stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=settings)

@@ -23,7 +23,7 @@ class Train(Settings):
     )
     more_samples: str = setting(
         "",
-        "Further training sheets (trained/samples.tsv of other results folders), separated by spaces.",
+        "Further training sheets (trained/lm.samples.tsv of other results folders), separated by spaces.",
         why="one's own data alone",
     )
     validation: str = setting(

@@ -62,8 +62,13 @@ def run(
         for name, block in zip(names, cut.blocks):
             if not (work / name).exists():
                 probability = _predict(network, source, block, cut, batch)
-                with whole(work / name) as private, open(private, "wb") as file:
-                    np.save(file, np.rint(probability * 255).astype(np.uint8))
+                try:
+                    with whole(work / name) as private, open(private, "wb") as file:
+                        np.save(file, np.rint(probability * 255).astype(np.uint8))
+                except FileNotFoundError:  # taken away between the two lines above
+                    if _is_whole(output, names, digest):
+                        break
+                    raise
             progress.add(block.voxels)
         write_json(work / MADE, {**made, "digest": digest})
         if _is_whole(work, names, digest):

@@ -51,7 +51,7 @@ def run(
 
     Args:
         sheets: TSV with columns sample, image (OME-Zarr made by ingest), reference (SWC, or an image of voxel
-            labels), reference_unit; the workflow writes one as trained/samples.tsv of its results.
+            labels), reference_unit; the workflow writes one as trained/lm.samples.tsv of its results.
         output: the weights (safetensors); beside them the log (.tsv, one line a step) and the model card (.md).
         device: auto (a GPU where there is one), cpu or cuda.
         workers: processes that make windows beside the training.

@@ -11,7 +11,7 @@ rule train_network:
         images=lambda wildcards: [
             f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.taught(wildcards.modality)
         ],
-        truth=lambda wildcards: [PROJECT.samples[name].truth for name in PROJECT.taught(wildcards.modality)],
+        truth=lambda wildcards: PROJECT.truths(wildcards.modality),
     output:
         weights=f"{RESULTS}/trained/{{modality}}.safetensors",
         card=f"{RESULTS}/trained/{{modality}}.md",
