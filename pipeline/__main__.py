@@ -30,6 +30,7 @@ STAGES = {
     "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
     "train": "Train the network.",
+    "train_em": "Train the network for electron microscopy.",
 }
 
 

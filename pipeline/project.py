@@ -107,12 +107,18 @@ class Project:
         return self.modality(name) == "em" or self.settings.trace.neurons == "all"
 
     def taught(self, modality: str) -> list[str]:
-        """Samples of a modality that a training can learn from."""
+        """Samples of a modality that a training can learn from; all of them where it begins without labels."""
+        pretrained = modality == "em" and self.settings.train_em.pretrain != "none"
         return [
             name
             for name in self.of_modality(modality)
-            if self.samples[name].truth and not self.samples[name].problem
+            if (self.samples[name].truth or pretrained) and not self.samples[name].problem
         ]
+
+    def truths(self, modality: str) -> list[Path]:
+        """The files that a training takes the truth from; two volumes of labels may lie in one."""
+        truths = [self.samples[name].truth for name in self.taught(modality)]
+        return list(dict.fromkeys(images.split(truth)[0] for truth in truths if truth))
 
     def training_sheet(self, modality: str) -> str:
         """The sheet that `train` reads: the ingested image and the truth of each of them."""
@@ -120,7 +126,7 @@ class Project:
             {
                 "sample": name,
                 "image": Path(self.settings.results) / self.volumes[name] / "image.zarr",
-                "reference": self.samples[name].truth,
+                "reference": self.samples[name].truth or "",
                 "reference_unit": self.samples[name].reference_unit,
             }
             for name in self.taught(modality)

@@ -31,6 +31,7 @@ from pipeline.config.skeletonize import Skeletonize
 from pipeline.config.tile import Tile
 from pipeline.config.trace import Trace
 from pipeline.config.train import Train
+from pipeline.config.train_em import TrainEm
 from pipeline.errors import InputError
 
 __all__ = [
@@ -106,6 +107,7 @@ class Config(Settings):
     draw: Draw = Draw()
     simulate: Simulate = Simulate()
     train: Train = Train()
+    train_em: TrainEm = TrainEm()
 
     @field_validator("results")
     @classmethod
