@@ -27,6 +27,15 @@ TINY = config.TrainEm(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that share so small tensors only wait for each other, on a busy machine for minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def cells() -> np.ndarray:
     """Eight columns of cells along z, walls of label 0 between them."""
     labels = np.zeros(SHAPE, np.uint16)
