@@ -14,6 +14,7 @@ from pipeline.stages import infer, ingest, tile, train_em
 from pipeline.training import electron, loop, sheet
 from pipeline.training.affinities import AffinityTask, Volume, border_f1
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (20, 40, 48)
 TINY = config.TrainEm(
     start="",
@@ -25,15 +26,6 @@ TINY = config.TrainEm(
     pretrain_steps=2,
     validate_every=1,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that share so small tensors only wait for each other, on a busy machine for minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def cells() -> np.ndarray:

@@ -151,6 +151,19 @@ def test_train_takes_labels_of_electron_microscopy(tmp_path, pretrain, ingested)
     }
 
 
+def test_ablation_trains_and_scores_each_variant(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.tif", "a_labels.tif", "b.tif", "b_labels.tif", "c.tif"])
+    config = {"dataset": str(folder), "modality": "em", "ablation": {"seeds": 1}}
+    trainings = 3 * 2 * 4 * 2
+    assert planned(tmp_path, "ablation_em", config=config) == {
+        "ingest": 3,
+        "ablation_train": trainings,
+        "ablation_score": trainings,
+        "ablation_em": 1,
+        "total": 3 + 2 * trainings + 1,
+    }
+
+
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}

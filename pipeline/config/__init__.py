@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator
 
+from pipeline.config.ablation import Ablation
 from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
@@ -108,6 +109,7 @@ class Config(Settings):
     simulate: Simulate = Simulate()
     train: Train = Train()
     train_em: TrainEm = TrainEm()
+    ablation: Ablation = Ablation()
 
     @field_validator("results")
     @classmethod

@@ -16,6 +16,8 @@ VERSIONS = {
     "simulate": 1,
     "train": 2,
     "train_em": 1,
+    "ablation_score": 1,
+    "ablation_table": 1,
     "summarize": 2,
     "leaderboard": 1,
 }
