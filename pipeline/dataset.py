@@ -33,6 +33,7 @@ RESERVED = (
     "demo_dataset",
     "log",
     "trained",
+    "ablation",
     "benchmark",
 )
 

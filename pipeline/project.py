@@ -106,29 +106,34 @@ class Project:
         """Whether a sample gives a folder of trees rather than one."""
         return self.modality(name) == "em" or self.settings.trace.neurons == "all"
 
+    def sound(self, modality: str) -> list[str]:
+        """Samples of a modality with which the sheet has nothing wrong."""
+        return [name for name in self.of_modality(modality) if not self.samples[name].problem]
+
+    def labelled(self, modality: str) -> list[str]:
+        """Those of which something is known."""
+        return [name for name in self.sound(modality) if self.samples[name].truth]
+
     def taught(self, modality: str) -> list[str]:
-        """Samples of a modality that a training can learn from."""
-        return [
-            name
-            for name in self.of_modality(modality)
-            if self.samples[name].truth and not self.samples[name].problem
-        ]
+        """Those that a training learns from: the labelled ones; all where it begins without labels."""
+        pretrained = modality == "em" and self.settings.train_em.pretrain != "none"
+        return self.sound(modality) if pretrained else self.labelled(modality)
 
     def truths(self, modality: str) -> list[Path]:
-        """The files of what they learn from, as inputs of the training."""
-        found = (self.samples[name].truth for name in self.taught(modality))
-        return sorted({images.split(path)[0] for path in found if path})
+        """The files that a training takes the truth from; two volumes of labels may lie in one."""
+        truths = [self.samples[name].truth for name in self.sound(modality)]
+        return list(dict.fromkeys(images.split(truth)[0] for truth in truths if truth))
 
-    def training_sheet(self, modality: str) -> str:
-        """The sheet that `train` reads: the ingested image and the truth of each of them."""
+    def training_sheet(self, modality: str, names: list[str] | None = None) -> str:
+        """The sheet that `train` reads: ingested image and truth of each sample, of those taught if none are named."""
         rows: list[dict[str, object]] = [
             {
                 "sample": name,
                 "image": Path(self.settings.results) / self.volumes[name] / "image.zarr",
-                "reference": self.samples[name].truth,
+                "reference": self.samples[name].truth or "",
                 "reference_unit": self.samples[name].reference_unit,
             }
-            for name in self.taught(modality)
+            for name in (self.taught(modality) if names is None else names)
         ]
         return format_table(rows) or "\t".join(TRAINING_COLUMNS) + "\n"
 

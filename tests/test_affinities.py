@@ -312,7 +312,7 @@ def test_the_task_is_learnt(volumes):
     # Membranes are dark here: a tiny network finds them within some thirty steps.
     torch.manual_seed(0)
     net = AffinityNet(TINY)
-    task = AffinityTask(volumes[:1], TINY, mix=0, thicken=0, rate=2e-2)
+    task = AffinityTask(volumes[:1], TINY, mix_frequency=0, cut_mix=0, thicken=0, rate=2e-2)
     optimiser = torch.optim.Adam(net.parameters(), 2e-2)
     losses = []
     for step in range(30):

@@ -213,6 +213,34 @@ def test_one_weights_file_for_a_dataset_of_two_modalities_is_refused(tmp_path, w
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("pretrain", "ingested"), [("none", 1), ("gaussian_mask", 2)])
+def test_train_takes_labels_of_electron_microscopy(tmp_path, pretrain, ingested):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif", "truth.h5"])
+    (folder / "samples.tsv").write_text(
+        "sample\timage\treference\tmodality\na\ta.tif\ttruth.h5:/labels\tem\nb\tb.tif\t\tem\n"
+    )
+    config = {"dataset": str(folder), "modality": "em", "train_em": {"pretrain": pretrain}}
+    assert planned(tmp_path, "train", config=config) == {
+        "ingest": ingested,
+        "train_network": 1,
+        "train": 1,
+        "total": ingested + 2,
+    }
+
+
+def test_ablation_trains_and_scores_each_variant(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.tif", "a_labels.tif", "b.tif", "b_labels.tif", "c.tif"])
+    config = {"dataset": str(folder), "modality": "em", "ablation": {"seeds": 1}}
+    trainings = 3 * 2 * 4 * 2
+    assert planned(tmp_path, "ablation_em", config=config) == {
+        "ingest": 3,
+        "ablation_train": trainings,
+        "ablation_score": trainings,
+        "ablation_em": 1,
+        "total": 3 + 2 * trainings + 1,
+    }
+
+
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}

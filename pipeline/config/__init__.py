@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator
 
+from pipeline.config.ablation import Ablation
 from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
@@ -31,6 +32,7 @@ from pipeline.config.skeletonize import Skeletonize
 from pipeline.config.tile import Tile
 from pipeline.config.trace import Trace
 from pipeline.config.train import Train
+from pipeline.config.train_em import TrainEm
 from pipeline.errors import InputError
 
 __all__ = [
@@ -106,6 +108,8 @@ class Config(Settings):
     draw: Draw = Draw()
     simulate: Simulate = Simulate()
     train: Train = Train()
+    train_em: TrainEm = TrainEm()
+    ablation: Ablation = Ablation()
 
     @field_validator("results")
     @classmethod

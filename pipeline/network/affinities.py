@@ -17,6 +17,7 @@ from torch import Tensor, nn
 DEEPEST = 4  # levels 0 to 4
 THINNEST_POOLED = 8  # a stack of fewer sections is not pooled in z
 SHORT = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))  # affinity z, y, x: with the voxel before
+LONG = ((-3, 0, 0), (0, -6, 0), (0, 0, -6))  # the same further away, of a new network
 MERGES = ("sub", "sum", "cat")
 PRESETS = {  # widths of the levels; the size of the file that holds them in half precision
     "paper": (32, 64, 96, 128, 256),  # 81 MB

@@ -1,10 +1,7 @@
 """train: a network's weights from ingested images with references, voxel labels and simulated neurons."""
 
-import csv
 import hashlib
 import shutil
-from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,24 +13,15 @@ from pipeline.config.train import Train
 from pipeline.errors import InputError
 from pipeline.files import write_text
 from pipeline.images.source import sizes
+from pipeline.training import sheet
+from pipeline.training.sheet import Row
 
 if TYPE_CHECKING:
     from pipeline.network.slices import Architecture
     from pipeline.training.pairs import Pair
 
-COLUMNS = ("sample", "image", "reference", "reference_unit")
 # The rule of grey that a new training learns (intensity.LEVELS).
 LEVELS = "percentiles 1"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a training sheet. image: OME-Zarr made by ingest. reference: SWC, or an image of voxel labels."""
-
-    sample: str
-    image: Path
-    reference: Path
-    reference_unit: str
 
 
 def run(
@@ -64,7 +52,7 @@ def run(
     device = model.choose_device(device)
     work = output.with_name(f".{output.stem}.truth")
     rows = [
-        row for sheet in [*sheets, *map(Path, settings.more_samples.split())] for row in read_sheet(sheet)
+        row for path in [*sheets, *map(Path, settings.more_samples.split())] for row in sheet.read_sheet(path)
     ]
     trained, held_out = _load_pairs(rows, settings, work)
     scenes = _simulate(settings)
@@ -102,26 +90,11 @@ def run(
     write_text(
         output.with_suffix(".md"), write_card(told, network.architecture, trained, held_out, len(scenes), log)
     )
-    voxel_um = _voxel_range([row for row in rows if not _held_out(row, settings)])
+    voxel_um = _voxel_range([row for row in rows if not row.is_one_of(settings.validation)])
     card: dict[str, object] = {"version": __version__, "settings": told.model_dump()}
     weights.save(output, averaged, levels=LEVELS, voxel_um=voxel_um, card=card)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def read_sheet(path: Path) -> list[Row]:
-    """The rows of a training sheet; InputError where it is none."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, f"not readable ({error})", "a training sheet (TSV)") from error
-    if lines and (lacking := [name for name in COLUMNS if name not in lines[0]]):
-        raise InputError(path, f"no column {lacking[0]}", f"columns {', '.join(COLUMNS)}")
-    return [
-        Row(line["sample"], Path(line["image"]), Path(line["reference"]), line["reference_unit"] or "um")
-        for line in lines
-    ]
 
 
 def _load_pairs(rows: list[Row], settings: Train, work: Path) -> tuple[list, list]:
@@ -129,14 +102,10 @@ def _load_pairs(rows: list[Row], settings: Train, work: Path) -> tuple[list, lis
     trained: list = []
     held_out: list = []
     for row in rows:
-        where = held_out if _held_out(row, settings) else trained
+        where = held_out if row.is_one_of(settings.validation) else trained
         where.append(_load_pair(row, work))
         print(f"{row.sample}: {'held out' if where is held_out else 'trained on'}", flush=True)
     return trained, held_out
-
-
-def _held_out(row: Row, settings: Train) -> bool:
-    return any(fnmatch(row.sample, pattern) for pattern in settings.validation.split())
 
 
 def _load_pair(row: Row, work: Path) -> "Pair":
@@ -210,23 +179,16 @@ def _voxel_range(rows: list[Row]) -> tuple:
 def _digest(settings: Train, rows: list[Row]) -> str:
     """Of everything that decides what is learnt: a checkpoint of anything else is of another training."""
     seen = [
-        (row.sample, volume.open_volume(row.image).attributes["sha256"], _file_digest(row.reference))
+        (row.sample, volume.open_volume(row.image).attributes["sha256"], sheet.file_digest(row.reference))
         for row in rows
     ]
-    start = _file_digest(Path(settings.start)) if settings.start else ""
+    start = sheet.file_digest(Path(settings.start)) if settings.start else ""
     return hashlib.sha256(repr((__version__, settings, start, seen)).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
 def _without_folders(settings: Train) -> Train:
     """Names of files instead of paths: the card travels, this machine's folders do not."""
-    names = {
-        name: " ".join(Path(path).name for path in getattr(settings, name).split())
-        for name in ("start", "more_samples")
-    }
+    names = {name: sheet.names_only(getattr(settings, name)) for name in ("start", "more_samples")}
     return settings.model_copy(update=names)
 
 
