@@ -44,8 +44,9 @@ class Sample:
     """One image to reconstruct.
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
-    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of
-    several neurons (electron microscopy), in reference_unit.
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image.
+    modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron
+    microscopy), in reference_unit.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
