@@ -73,7 +73,7 @@ class Project:
         return str(shipped) if path and not Path(path).exists() and shipped.exists() else path
 
     def ingest_options(self, name: str) -> str:
-        """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
+        """The sample's own voxel size, else the config's for files that say none."""
         own = self.samples[name].voxel_size
         if problem := self.samples[name].problem:
             option = f"--problem={shlex.quote(problem)} "
@@ -83,7 +83,7 @@ class Project:
             option = f"--fallback-voxel-size={self.settings.voxel_size} "
         else:
             option = ""
-        return option + config.options(self.settings.ingest)
+        return option.strip()
 
     def trace_options(self, name: str) -> str:
         """Where the sample's tree starts, if known, and the stage's settings."""
