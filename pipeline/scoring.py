@@ -4,15 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import config, images, swc
+from pipeline import images, swc
 from pipeline.errors import InputError
 from pipeline.images.source import sizes
 from pipeline.metrics.scores import Scores
 from pipeline.swc import Tree
 
 Triple = tuple[float, float, float]
-# Settings that only cells have; the others are those of single trees.
-CELL_SETTINGS = {"cell_tolerance_um", "cell_min_length_um"}
 
 
 def is_labels(path: Path) -> bool:
@@ -29,12 +27,14 @@ def cells(
     skeletons: Path | None = None,
     unit: str = "um",
     voxel_size: Triple | None = None,
-    settings: config.Evaluate = config.Evaluate(),
+    tolerance_um: float = 0.2,
+    min_length_um: float = 1.0,
 ) -> Scores:
     """Figures of a label volume and, by what there is, its scores.
 
-    prediction, reference: label volumes of one shape, of any format. trees: folder of {label}.swc in um. skeletons: folder of
-    reference SWC files in `unit`, or one. voxel_size: z, y, x um where the prediction says none.
+    prediction, reference: label volumes of one shape, of any format. trees: folder of {label}.swc in um. skeletons:
+    folder of reference SWC files in `unit`, or one; each of min_length_um or more is compared with a tree.
+    voxel_size: z, y, x um where the prediction says none.
     """
     from pipeline.images import labels
     from pipeline.metrics import cells as metrics
@@ -58,10 +58,10 @@ def cells(
                 segmentation,
                 found,
                 voxel_size=size,
-                tolerance_um=settings.cell_tolerance_um,
-                min_length_um=settings.cell_min_length_um,
+                tolerance_um=tolerance_um,
+                min_length_um=min_length_um,
             )
-        scores |= settings.model_dump(include=CELL_SETTINGS)
+            scores |= {"cell_tolerance_um": tolerance_um, "cell_min_length_um": min_length_um}
     scores |= metrics.describe(segmentation)
     if trees:
         scores |= {"neurons": len(found)}

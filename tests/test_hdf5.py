@@ -6,8 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from pipeline.errors import InputError
-from pipeline.images import split
-from pipeline.images import labels
+from pipeline.images import labels, split
 from pipeline.images.hdf5 import open_image, shape
 
 STACK = np.arange(5 * 4 * 3).reshape(5, 4, 3)

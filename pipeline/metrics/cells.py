@@ -87,7 +87,9 @@ def matched(
         if values:
             result[name] = float(np.mean(values))
         else:
-            why = "no label of a reference neuron has a tree" if rows else "no reference neuron is long enough"
+            why = (
+                "no label of a reference neuron has a tree" if rows else "no reference neuron is long enough"
+            )
             result |= undefined(why, name)
     return {**result, "neurons_reference": len(rows)}
 

@@ -12,6 +12,7 @@ from pipeline.files import format_table, write_json, write_text
 Triple = tuple[float, float, float]
 # Of what made the prediction: into metrics.json, so that a result can be made again.
 PROVENANCE = ("version", "weights_sha256", "torch", "device", "arithmetic")
+CELLS = {"cell_tolerance_um", "cell_min_length_um"}  # settings of label volumes alone
 FAMILIES = {"topology", "nblast"}  # settings that ask for scores; the others belong into the table
 
 
@@ -70,7 +71,8 @@ def run(
             skeletons=skeletons,
             unit=unit,
             voxel_size=size,
-            settings=settings,
+            tolerance_um=settings.cell_tolerance_um,
+            min_length_um=settings.cell_min_length_um,
         )
         _write(output, scores | made)
         return
@@ -129,7 +131,10 @@ def _score(
         wanted.append(compare.Measured(reference))
 
     # size[0] is the distance of the planes where coordinates were voxels.
-    asked = {**settings.model_dump(exclude=scoring.CELL_SETTINGS), "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0}
+    asked = {
+        **settings.model_dump(exclude=CELLS),
+        "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0,
+    }
     scores: dict[str, object] = {}
     if not wanted:
         scores |= compare.without_reference(**asked)
@@ -142,7 +147,11 @@ def _score(
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
     as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
-    return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump(exclude=FAMILIES | scoring.CELL_SETTINGS)}
+    return {
+        **scores,
+        "esa_unit": "voxel" if as_written else "um",
+        **settings.model_dump(exclude=FAMILIES | CELLS),
+    }
 
 
 def _matched(
