@@ -48,7 +48,7 @@ def overview(
 
     First the cells, each in a colour of its own, over three sections. With `pieces` (reference labels, each in one
     piece): the object that adds most to vi_split with the segments in it, the segment that adds most to vi_merge
-    with the objects in it, each outlined in the section where most of it is, and the reference. Last the
+    with the objects in it, each outlined where most of the error is seen, and the reference. Last the
     longest trees along z, y and x, in the colours of their cells.
     """
     depth, height, width = np.multiply(labels.shape, voxel_size)
@@ -102,7 +102,7 @@ def _errors(image, labels: np.ndarray, pieces: np.ndarray) -> list[Panel]:
     total: Scores = label_metrics.variation_of_information(table)
     merge = np.where(segments == label_metrics.BACKGROUND, 0, merge)
     panels = []
-    for what, found, bits, of, within, name in (
+    for what, found, bits, of, within, others in (
         ("split", objects, split, pieces, labels, "segments"),
         ("merge", segments, merge, labels, pieces, "objects"),
     ):
@@ -111,12 +111,14 @@ def _errors(image, labels: np.ndarray, pieces: np.ndarray) -> list[Panel]:
             panels.append(Panel(f"no {what}", grey, np.zeros_like(labels[z])))
             continue
         worst = of == found[bits.argmax()]
-        area = worst.sum((1, 2))
-        z = int(area.argmax())
+        names, voxels = np.unique(within[worst], return_counts=True)
+        # The section that shows most of what should not be so: of all parts but the largest.
+        aside = worst & (within != names[voxels.argmax()])
+        z = int(aside.sum((1, 2)).argmax())
         grey = tone(np.asarray(image[z : z + 1])[0])
-        count = len(np.setdiff1d(np.unique(within[worst]), [0]))
+        count = np.count_nonzero(names)
         caption = (
-            f"worst {what}: {bits.max():.2g} of {total[f'vi_{what}']:.2g} bits, {count} {name}, section {z}"
+            f"worst {what}: {bits.max():.2g} of {total[f'vi_{what}']:.2g} bits, {count} {others}, section {z}"
         )
         panels.append(Panel(caption, grey, np.where(worst[z], within[z], 0), worst[z]))
     z, grey = _section(image, len(labels) // 2)
