@@ -45,9 +45,9 @@ class Sample:
     """One image to reconstruct.
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
-    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. modality:
-    lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron microscopy), in
-    reference_unit.
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training and em) a label volume.
+    modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron
+    microscopy), in reference_unit.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -65,6 +65,16 @@ class Sample:
     def tree(self) -> Path | None:
         """The reference, where it is a tree."""
         return self.reference if self.reference and self.reference.suffix.lower() == ".swc" else None
+
+    @property
+    def labels(self) -> Path | None:
+        """The reference, where it is a label volume; else the labels beside the image."""
+        return self.reference if self.reference and not self.tree else _labels_beside(self.image)
+
+    @property
+    def lines(self) -> Path | None:
+        """Reference skeletons of a dense volume: a folder of them, or one."""
+        return self.skeletons or self.tree
 
     @property
     def truth(self) -> Path | None:

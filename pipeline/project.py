@@ -83,6 +83,8 @@ class Project:
             option = f"--fallback-voxel-size={self.settings.voxel_size} "
         else:
             option = ""
+        # Only where it says something: the jobs of light microscopy stay what they were.
+        option += "--modality=em " if self.modality(name) == "em" else ""
         return option.strip()
 
     def trace_options(self, name: str) -> str:
@@ -91,16 +93,27 @@ class Project:
         return (f"--root={_joined(root)} " if root else "") + config.options(self.settings.trace)
 
     def reference(self, name: str) -> list[Path]:
-        """The reference tree of a sample, as an optional input."""
-        tree = self.samples[name].tree
-        return [] if tree is None or self.samples[name].problem else [tree]
+        """What a sample is scored against, as optional inputs: a tree; of em a label volume and skeletons."""
+        return [images.split(path)[0] for path in self._references(name).values()]
 
-    def reference_options(self, name: str) -> str:
-        """ "--reference PATH --unit UNIT", or nothing."""
-        return " ".join(
-            f"--reference={shlex.quote(str(path))} --unit={self.samples[name].reference_unit}"
-            for path in self.reference(name)
-        )
+    def reference_options(self, name: str, *options: str) -> str:
+        """ "--reference=PATH --skeletons=PATH --unit=UNIT" as far as they are there; or of some alone."""
+        found = {
+            option: path
+            for option, path in self._references(name).items()
+            if not options or option in options
+        }
+        said = [f"--{option}={shlex.quote(str(path))}" for option, path in found.items()]
+        return " ".join([*said, f"--unit={self.samples[name].reference_unit}"]) if said else ""
+
+    def _references(self, name: str) -> dict[str, Path]:
+        """{"reference": PATH, "skeletons": PATH}, without what a sample does not have."""
+        sample = self.samples[name]
+        if self.modality(name) == "em":
+            found = {"reference": sample.labels, "skeletons": sample.lines}
+        else:
+            found = {"reference": sample.tree}
+        return {option: path for option, path in found.items() if path and not sample.problem}
 
     def many_trees(self, name: str) -> bool:
         """Whether a sample gives a folder of trees rather than one."""
@@ -197,7 +210,7 @@ def open_project(values: dict[str, Any]) -> Project:
         raise InputError("results", f"{nearest} is a file", "a folder, there or to be made")
     if not settings.dataset:
         folder = results / "demo_dataset"
-        return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
+        return Project(settings, folder, _demo_samples(folder, settings), is_demo=True)
     folder = Path(settings.dataset)
     # A folder of trees alone is one for the benchmark.
     only_trees = bool(gold.discover(folder))
@@ -210,9 +223,20 @@ def open_project(values: dict[str, Any]) -> Project:
     return project
 
 
-def _demo_samples(folder: Path, neurons: int) -> dict[str, Sample]:
+def _demo_samples(folder: Path, settings: config.Config) -> dict[str, Sample]:
     """What `simulate` will make, known before it has run. Voxel sizes stand in the images."""
-    names = [f"neuron_{index + 1}" for index in range(neurons)]
+    if settings.modality == "em":
+        names = [f"tissue_{index + 1}" for index in range(settings.simulate.tissues)]
+        return {
+            name: Sample(
+                name,
+                folder / f"{name}.tif",
+                reference=folder / f"{name}_labels.tif",
+                skeletons=folder / f"{name}_skeletons",
+            )
+            for name in names
+        }
+    names = [f"neuron_{index + 1}" for index in range(settings.simulate.neurons)]
     return {name: Sample(name, folder / f"{name}.tif", reference=folder / f"{name}.swc") for name in names}
 
 
@@ -254,7 +278,9 @@ NEEDS = {
     "agglomerate": Need(1500, bytes_per_voxel=45, seconds_per_megavoxel=20),
     "skeletonize": Need(1500, bytes_per_voxel=20, seconds_per_megavoxel=30),
     "evaluate": Need(900),
+    "evaluate_cells": Need(1100, bytes_per_voxel=60, seconds_per_megavoxel=10),
     "draw": Need(1100, bytes_per_voxel=2, seconds_per_megavoxel=1),
+    "draw_cells": Need(1100, bytes_per_voxel=60, seconds_per_megavoxel=10),
 }
 
 

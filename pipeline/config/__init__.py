@@ -37,6 +37,7 @@ from pipeline.errors import InputError
 __all__ = [
     "MODALITIES",
     "Config",
+    "Modality",
     "Settings",
     "describe",
     "dotted",

@@ -49,12 +49,6 @@ def shape(path: Path) -> tuple[int, int, int]:
     return open_image(path).shape
 
 
-def check_labels(path: Path, source: Source) -> None:
-    """InputError unless the voxels are labels: unsigned integers of 8 to 64 bits."""
-    if source.dtype.kind != "u":
-        raise InputError(path, f"labels of type {source.dtype}", "uint8, uint16, uint32 or uint64")
-
-
 def _named(file: Path, stored, name: str) -> str:
     """The data set that is meant; InputError that lists those there."""
     import h5py

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import __version__, images, intensity, volume
-from pipeline.config import parse_triple
+from pipeline.config import Modality, parse_triple
 from pipeline.errors import InputError
 from pipeline.files import whole
-from pipeline.images.source import VoxelSize, sizes
+from pipeline.images.source import VoxelSize, doubt, sizes
 
 
 def run(
@@ -19,6 +19,7 @@ def run(
     voxel_size: str = "",
     fallback_voxel_size: str = "",
     problem: str = "",
+    modality: Modality = "lm",
 ) -> None:
     """Read one image file into OME-Zarr.
 
@@ -31,12 +32,15 @@ def run(
         voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
         fallback_voxel_size: z,y,x in um for a file that says nothing.
         problem: what a sample sheet has wrong about this image: told instead of reading it, so that one row fails.
+        modality: lm | em: em voxels above 1 um are remarked on.
     """
     if problem:
         raise SystemExit(problem)
     source = images.open_image(image)
     size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
     print(f"{image}: {sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
+    if modality == "em" and (odd := doubt(size)):
+        print(odd, flush=True)
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
         checksum, level = copy(source.array, array, where=image)
