@@ -16,9 +16,11 @@ from conftest import line
 from pipeline import config, dataset, images, picture_cells, project, swc, volume
 from pipeline.__main__ import main
 from pipeline.images import labels
+from pipeline.instances.affinities import as_bytes, prediction_of
 from pipeline.metrics import cells
 from pipeline.metrics import labels as label_metrics
-from pipeline.stages import draw, ingest, simulate, skeletonize, summarize
+from pipeline.simulation import demo
+from pipeline.stages import agglomerate, draw, ingest, simulate, skeletonize, summarize
 
 SIZE = (0.01, 0.01, 0.01)
 
@@ -287,8 +289,6 @@ def test_volumes_of_any_proportion_and_without_cells_can_be_drawn(shape):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    from pipeline.simulation import demo
-
     blocks = tuple(((depth, 64, 64), size) for depth, (_, size) in zip((24, 6), demo.BLOCKS))
     monkeypatch.setattr(demo, "BLOCKS", blocks)
 
@@ -371,6 +371,23 @@ def test_both_modalities_stand_in_one_table(tmp_path):
         "lm\tok\t\t0.9\t1.5\t\t",
         "em\tok\t\t0.8\t\t0.5\tTrue",
     ]
+
+
+def test_perfect_affinities_of_the_example_give_its_cells(tmp_path, small_blocks):
+    made, voxel_size = demo.demo_tissue(0, seed=0)
+    perfect = prediction_of(made.labels)
+    array = volume.create(
+        tmp_path / "p.zarr",
+        shape=made.labels.shape,
+        dtype="u1",
+        voxel_size=voxel_size,
+        channels=tuple(perfect),
+    )
+    array[:] = np.stack([as_bytes(channel) for channel in perfect.values()])
+    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr")
+    tifffile.imwrite(tmp_path / "t.tif", made.labels, photometric="minisblack")
+    found = evaluate(tmp_path, "--prediction", tmp_path / "l.zarr", "--reference", tmp_path / "t.tif")
+    assert found["vi_split"] + found["vi_merge"] < 0.05
 
 
 # --- odd volumes -----------------------------------------------------------------------------------------------

@@ -149,3 +149,18 @@ def test_a_wrong_list_of_samples_is_told(results, content):
         InputError, match=r"samples\.json.*allowed: (JSON, sample: sample of its volumes|at least one sample)"
     ):
         summarize.run(results, names, results / "metrics.tsv", results / "run.json")
+
+
+def test_of_the_sample_whose_image_is_shared_only_the_stages_of_the_image_count(results):
+    fail(results / "b", "evaluate", "b.swc: no rows", "metrics.json")
+    for stage in ("trace", "draw", "evaluate"):
+        (results / "a/log" / f"{stage}.txt").write_text("of a alone, and later")
+    (results / "samples.json").write_text('{"a": "a", "b": "a", "c": "a"}')
+    summarize.run(results, results / "samples.json", results / "metrics.tsv", results / "run.json")
+    found = pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
+    assert found.loc["b", "reason"] == "evaluate: b.swc: no rows"
+    assert found.loc["c", "status"] == "ok"
+    fail(results / "a", "infer", "no memory")
+    summarize.run(results, results / "samples.json", results / "metrics.tsv", results / "run.json")
+    found = pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
+    assert found.loc["c", ["status", "reason"]].tolist() == ["failed", "infer: no memory"]

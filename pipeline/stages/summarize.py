@@ -13,6 +13,8 @@ from pipeline.files import format_table, write_json, write_text
 
 # Stages that read what evaluate has written: their logs may be newer than the metrics.
 AFTER_METRICS = ("evaluate", "draw", "summarize")
+# Stages that make the volumes of an image, for all samples that share it.
+OF_IMAGE = ("ingest", "tile", "infer", "stack", "segment", "agglomerate")
 # The reason of a sample that is ok but has an empty tree.
 EMPTY = "empty: no neurite found"
 
@@ -53,7 +55,7 @@ def row(folder: Path, volumes: Path) -> dict[str, object]:
     made (a stage that fails leaves the files of the stages after it as they were). It is ok without a node, too, and
     says so as its reason. volumes: the folder of the sample whose image it shares, its own where it shares none.
     """
-    logs = sorted({folder / "log", volumes / "log"})
+    logs = _logs(folder, volumes)
     name, metrics = folder.name, folder / "metrics.json"
     values: dict[str, object] = {}
     if metrics.exists() and not _is_stale(metrics, logs):
@@ -71,15 +73,21 @@ def row(folder: Path, volumes: Path) -> dict[str, object]:
     return {"sample": name, "status": state[0], "reason": state[1], **values}
 
 
-def _is_stale(metrics: Path, folders: list[Path]) -> bool:
+def _logs(folder: Path, volumes: Path) -> list[Path]:
+    """The logs of a sample, by name; of the sample whose image it shares those of the stages that serve both."""
+    logs = sorted((folder / "log").glob("*.txt"))
+    if volumes != folder:
+        logs += [log for log in sorted((volumes / "log").glob("*.txt")) if log.stem in OF_IMAGE]
+    return logs
+
+
+def _is_stale(metrics: Path, logs: list[Path]) -> bool:
     made = metrics.stat().st_mtime_ns
-    logs = (log for folder in folders for log in folder.glob("*.txt"))
     return any(log.stat().st_mtime_ns > made for log in logs if log.stem not in AFTER_METRICS)
 
 
-def last_words(folders: list[Path]) -> str:
-    """'stage: the last line' of the newest log in some folders that says anything."""
-    logs = (log for folder in folders for log in sorted(folder.glob("*.txt")))
+def last_words(logs: list[Path]) -> str:
+    """'stage: the last line' of the newest of some logs that says anything."""
     found = [(log.stat().st_mtime_ns, log) for log in logs if log.stat().st_size]
     for _, log in sorted(found, reverse=True):
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
