@@ -256,6 +256,10 @@ def test_the_worst_errors_are_named_where_they_are_seen(pictured):
     figure = picture_cells.overview(image, truth, SIZE, trees={}, pieces=halves(1, 1))
     assert any(text.endswith("2 segments, section 0") for text in captions(figure))
     assert "no merge" in captions(figure)
+    truth = halves(1, 1)
+    truth[2, :, 6:] = 2  # cut in the section alone that has no picture
+    said = captions(picture_cells.overview(image, halves(1, 1), SIZE, trees={}, pieces=truth))
+    assert any(text.startswith("worst merge") and not text.endswith("section 2") for text in said)
 
 
 def test_a_lost_section_gives_way_to_its_neighbour(pictured):
