@@ -100,7 +100,7 @@ rule draw_cells:
     output:
         report(
             f"{RESULTS}/{{sample}}/overview.png",
-            caption="../report/overview.rst",
+            caption="../report/overview_cells.rst",
             category="Trees",
             labels={"sample": "{sample}"},
         ),
