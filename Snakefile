@@ -22,6 +22,7 @@ include: "workflow/rules/trace.smk"
 include: "workflow/rules/instances.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/ablation.smk"
 include: "workflow/rules/batch.smk"
 include: "workflow/rules/summarize.smk"
 include: "workflow/rules/standings.smk"
@@ -46,6 +47,8 @@ onstart:
     write_json(f"{RESULTS}/samples.json", PROJECT.volumes)
     for modality in settings.MODALITIES:
         write_text(f"{RESULTS}/trained/{modality}.samples.tsv", PROJECT.training_sheet(modality))
+    if ablated := PROJECT.sound("em"):
+        write_text(f"{RESULTS}/ablation/samples.tsv", PROJECT.training_sheet("em", ablated))
     for batch, names in PROJECT.batches().items() if PROJECT.settings.batch > 1 else ():
         write_json(
             PROJECT.batch_folder(batch) / "samples.json", {name: PROJECT.volumes[name] for name in names}

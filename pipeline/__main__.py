@@ -30,6 +30,9 @@ STAGES = {
     "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
     "train": "Train the network.",
+    "train_em": "Train the network for electron microscopy.",
+    "ablation_score": "Score weights on the held-out sections of every labelled volume.",
+    "ablation_table": "Gather what ablation_score wrote: a row a kind of training, mean and spread over seeds.",
 }
 
 

@@ -33,6 +33,7 @@ RESERVED = (
     "demo_dataset",
     "log",
     "trained",
+    "ablation",
     "benchmark",
 )
 
@@ -159,8 +160,7 @@ def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
 
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
-    stem = images.stem(image.name)
-    here = set(_names_in(image.parent))
+    stem, here = images.stem(image.name), _names_in(image.parent)
     names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
     return next((image.with_name(name) for name in names if name in here), None)
 
@@ -271,19 +271,19 @@ def _missing(folder: Path, relative: Path, *, where: str) -> list[InputError]:
     path = folder / relative
     if path.exists():
         return []
-    near = get_close_matches(path.name, _names_in(path.parent), n=1)
+    near = get_close_matches(path.name, sorted(_names_in(path.parent)), n=1)
     hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
     return [InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet")]
 
 
-def _names_in(folder: Path) -> list[str]:
-    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else []
+def _names_in(folder: Path) -> frozenset[str]:
+    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else frozenset()
 
 
 @cache
-def _listed(folder: Path, changed: int) -> list[str]:
+def _listed(folder: Path, changed: int) -> frozenset[str]:
     """The names in a folder, looked up once for each change of it."""
-    return sorted(os.listdir(folder))
+    return frozenset(os.listdir(folder))
 
 
 # --- both -----------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Project:
         return str(shipped) if path and not Path(path).exists() and shipped.exists() else path
 
     def ingest_options(self, name: str) -> str:
-        """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
+        """The sample's own voxel size, else the config's for files that say none."""
         own = self.samples[name].voxel_size
         if problem := self.samples[name].problem:
             option = f"--problem={shlex.quote(problem)} "
@@ -85,7 +85,7 @@ class Project:
             option = ""
         # Only where it says something: the jobs of light microscopy stay what they were.
         option += "--modality=em " if self.modality(name) == "em" else ""
-        return option + config.options(self.settings.ingest)
+        return option.strip()
 
     def trace_options(self, name: str) -> str:
         """Where the sample's tree starts, if known, and the stage's settings."""
@@ -119,24 +119,34 @@ class Project:
         """Whether a sample gives a folder of trees rather than one."""
         return self.modality(name) == "em" or self.settings.trace.neurons == "all"
 
-    def taught(self, modality: str) -> list[str]:
-        """Samples of a modality that a training can learn from."""
-        return [
-            name
-            for name in self.of_modality(modality)
-            if self.samples[name].truth and not self.samples[name].problem
-        ]
+    def sound(self, modality: str) -> list[str]:
+        """Samples of a modality with which the sheet has nothing wrong."""
+        return [name for name in self.of_modality(modality) if not self.samples[name].problem]
 
-    def training_sheet(self, modality: str) -> str:
-        """The sheet that `train` reads: the ingested image and the truth of each of them."""
+    def labelled(self, modality: str) -> list[str]:
+        """Those of which something is known."""
+        return [name for name in self.sound(modality) if self.samples[name].truth]
+
+    def taught(self, modality: str) -> list[str]:
+        """Those that a training learns from: the labelled ones; all where it begins without labels."""
+        pretrained = modality == "em" and self.settings.train_em.pretrain != "none"
+        return self.sound(modality) if pretrained else self.labelled(modality)
+
+    def truths(self, modality: str) -> list[Path]:
+        """The files that a training takes the truth from; two volumes of labels may lie in one."""
+        truths = [self.samples[name].truth for name in self.sound(modality)]
+        return list(dict.fromkeys(images.split(truth)[0] for truth in truths if truth))
+
+    def training_sheet(self, modality: str, names: list[str] | None = None) -> str:
+        """The sheet that `train` reads: ingested image and truth of each sample, of those taught if none are named."""
         rows: list[dict[str, object]] = [
             {
                 "sample": name,
                 "image": Path(self.settings.results) / self.volumes[name] / "image.zarr",
-                "reference": self.samples[name].truth,
+                "reference": self.samples[name].truth or "",
                 "reference_unit": self.samples[name].reference_unit,
             }
-            for name in self.taught(modality)
+            for name in (self.taught(modality) if names is None else names)
         ]
         return format_table(rows) or "\t".join(TRAINING_COLUMNS) + "\n"
 
@@ -255,7 +265,9 @@ class Need:
 
 
 # Measured with tubes in 8 and 75 million voxels (segment 115 MB + 10 bytes a voxel, trace 140 MB + 15), and half as
-# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job.
+# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job. The nodes of trace
+# take 1.8 kB each, whatever their radii (tracing.radius looks at PLACES at once): one for 200 voxels of the image lies
+# within the half as much again (the tubes have one for 1,600).
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),

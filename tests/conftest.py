@@ -40,6 +40,17 @@ def peak_memory():
     return measure
 
 
+@pytest.fixture
+def one_thread():
+    """One thread for torch: threads that share small tensors only wait for each other, minutes on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny_module():
     """A slice segmenter of random weights for windows of 5 slices of 16 x 16 pixels, in evaluation mode."""
@@ -69,7 +80,7 @@ def save_slices(path: Path, module) -> Path:
     """Weights of a slice segmenter of light microscopy with its contract, and where they are."""
     from pipeline.network import weights
 
-    weights.save(path, module, levels="percentiles 1", voxel_um=((0.2,) * 3, (3.2, 0.8, 0.8)), card={})
+    weights.save(path, module, levels="noise 2", voxel_um=((0.2,) * 3, (3.2, 0.8, 0.8)), card={})
     return path
 
 

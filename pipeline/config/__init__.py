@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator
 
+from pipeline.config.ablation import Ablation
 from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
@@ -24,13 +25,13 @@ from pipeline.config.base import (
 from pipeline.config.draw import Draw
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.infer import Infer
-from pipeline.config.ingest import Ingest
 from pipeline.config.segment import Segment
 from pipeline.config.simulate import Simulate
 from pipeline.config.skeletonize import Skeletonize
 from pipeline.config.tile import Tile
 from pipeline.config.trace import Trace
 from pipeline.config.train import Train
+from pipeline.config.train_em import TrainEm
 from pipeline.errors import InputError
 
 __all__ = [
@@ -96,7 +97,6 @@ class Config(Settings):
     )
 
     weights: Weights = Weights()
-    ingest: Ingest = Ingest()
     tile: Tile = Tile()
     infer: Infer = Infer()
     segment: Segment = Segment()
@@ -107,6 +107,8 @@ class Config(Settings):
     draw: Draw = Draw()
     simulate: Simulate = Simulate()
     train: Train = Train()
+    train_em: TrainEm = TrainEm()
+    ablation: Ablation = Ablation()
 
     @field_validator("results")
     @classmethod

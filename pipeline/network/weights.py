@@ -84,6 +84,17 @@ def start_slices(
     return model
 
 
+def start_affinities(start: Path | None, architecture: affinities.Architecture, *, seed: int) -> AffinityNet:
+    """An affinity network to train: from scratch (None), or from a file of ours, which keeps its sizes."""
+    if start is None:
+        torch.manual_seed(seed)
+        return AffinityNet(architecture)
+    model = load(start)
+    if not isinstance(model, AffinityNet):
+        raise InputError(start, f"architecture {type(model).__name__}", "weights of an affinity network")
+    return model.train()
+
+
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load exactly the tensors of a module; InputError names those that are missing, unknown or of another shape."""
     own = module.state_dict()

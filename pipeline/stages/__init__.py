@@ -15,6 +15,9 @@ VERSIONS = {
     "draw": 1,
     "simulate": 1,
     "train": 2,
+    "train_em": 1,
+    "ablation_score": 1,
+    "ablation_table": 1,
     "summarize": 2,
     "leaderboard": 1,
 }

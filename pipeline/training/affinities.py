@@ -6,8 +6,9 @@ are eroded on both sides, the loss is plain cross-entropy (its probabilities are
 long-range affinities may be learnt beside the short ones.
 """
 
-from dataclasses import dataclass
-from itertools import permutations
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
 
 import cc3d
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.training import mixing, sections
 Offset = tuple[int, int, int]
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]  # image (1, D, H, W), target and counts (C, D, H, W)
 THICKER = {2: 0.15, 3: 0.15, 4: 0.55, 5: 0.15}  # how many isotropic sections make a thick one, and how often
+SCORED = 3  # windows along each axis of a held-out volume, at most
 FLAT = 1.9  # sections thicker than that many pixels are anisotropic
 
 
@@ -97,6 +99,50 @@ def affinity_counts(counts: np.ndarray, offsets: tuple[Offset, ...] = SHORT) -> 
     return out
 
 
+def targets(
+    eroded: np.ndarray, counts: np.ndarray, offsets: tuple[Offset, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Target and what of it is scored, (C + 1, D, H, W) uint8: affinities, then the foreground."""
+    target = np.concatenate([affinities(eroded, offsets), (eroded > 0)[None].astype(np.uint8)])
+    return target, np.concatenate([affinity_counts(counts, offsets), counts[None].astype(np.uint8)])
+
+
+def border_f1(
+    model: nn.Module,
+    volume: Volume,
+    shape: tuple[int, int, int],
+    *,
+    erosion: int,
+    offsets: tuple[Offset, ...] = SHORT,
+) -> float:
+    """F1 of "these two neighbours are not one cell" (affinity below .5) over some windows of a volume.
+
+    volume: its labels split into pieces. At most SCORED windows of `shape` along each axis, evenly over the volume.
+    Joined neighbours are nine in ten: a score of theirs would be high whatever the network does.
+    """
+    device = next(model.parameters()).device
+    missing = [(0, max(want - have, 0)) for have, want in zip(volume.image.shape, shape)]
+    image, labels = (np.pad(part, missing, mode="symmetric") for part in (volume.image, volume.labels))
+    eroded, _ = erode(labels, steps=erosion, in_plane=not volume.isotropic)
+    known = np.ones(labels.shape, bool) if volume.membrane else labels > 0
+    corners = [
+        np.unique(np.linspace(0, have - want, min(SCORED, -(-have // want))).astype(int))
+        for have, want in zip(image.shape, shape)
+    ]
+    found, true, both = 0, 0, 0
+    for corner in product(*corners):
+        box = tuple(slice(low, low + want) for low, want in zip(corner, shape))
+        grey = torch.from_numpy(image[box].astype(np.float32) / 255)[None, None].to(device)
+        with torch.inference_mode():
+            logits = model(grey)[0, : len(SHORT)].float().cpu().numpy()
+        target, counts = (part[: len(SHORT)] for part in targets(eroded[box], known[box], offsets))
+        cut, border, counts = logits < 0, target == 0, counts > 0
+        found += int((cut & counts).sum())
+        true += int((border & counts).sum())
+        both += int((cut & border & counts).sum())
+    return 2 * both / max(1, found + true)
+
+
 def affinity_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     """Cross-entropy of the affinities plus that of the foreground (last channel), each a mean over scored voxels.
 
@@ -109,9 +155,9 @@ def affinity_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
 class AffinityTask:
     """Crops of several volumes for AffinityNet, for `loop.fit`.
 
-    mix: share of crops with another volume's low frequencies, and of crops with a box of another crop.
-    thicken: share of the crops of an isotropic volume whose sections are averaged or thinned.
-    erosion: voxels taken off each side of a border.
+    held_out: volumes that are scored only. mix_frequency, cut_mix: share of crops with another volume's low
+    frequencies, and of crops with a box of another crop. thicken: share of the crops of an isotropic volume whose
+    sections are averaged or thinned. erosion: voxels taken off each side of a border.
     """
 
     def __init__(
@@ -119,23 +165,26 @@ class AffinityTask:
         volumes: list[Volume],
         architecture: Architecture,
         *,
+        held_out: Sequence[Volume] = (),
         size: int = 1,
         seed: int = 0,
         rate: float = 1e-3,
-        mix: float = 0.25,
+        mix_frequency: float = 0.25,
+        cut_mix: float = 0.25,
         thicken: float = 0.35,
         erosion: int = 1,
     ) -> None:
-        self.volumes = [
-            Volume(v.name, v.image, split_bodies(v.labels), v.voxel_size, v.membrane, v.share)
-            for v in volumes
-        ]
+        self.volumes, self.held_out = (
+            [replace(volume, labels=split_bodies(volume.labels)) for volume in kind]
+            for kind in (volumes, held_out)
+        )
         shares = np.array([volume.share for volume in volumes], float)
         self.shares = shares / shares.sum()
         self.offsets = architecture.offsets
         self.shape = (architecture.depth, architecture.height, architecture.width)
         self.size, self.seed, self.rate = size, seed, rate
-        self.mix, self.thicken, self.erosion = mix, thicken, erosion
+        self.mix_frequency, self.cut_mix = mix_frequency, cut_mix
+        self.thicken, self.erosion = thicken, erosion
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Image (B, 1, D, H, W) float32, target and counts (B, C, D, H, W) uint8 of batch number `step`."""
@@ -148,13 +197,20 @@ class AffinityTask:
                 crops.append(crop)
         return tuple(torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         image, target, counts = batch
         return affinity_loss(model(image), target, counts)
 
     def validate(self, model: nn.Module) -> float | None:
-        """None: the score that matters needs the segmentation of a whole volume."""
-        return None
+        """Mean over the held-out volumes of the F1 of borders (see border_f1); None without any.
+
+        It tells a training that goes wrong. What matters needs the segmentation of a whole volume.
+        """
+        scores = [
+            border_f1(model, volume, self.shape, erosion=self.erosion, offsets=self.offsets)
+            for volume in self.held_out
+        ]
+        return float(np.mean(scores)) if scores else None
 
     def parameter_groups(self, model: nn.Module) -> list[dict]:
         """Convolution kernels with weight decay, norms and biases without."""
@@ -168,9 +224,9 @@ class AffinityTask:
     def _mixed_crop(self, rng: np.random.Generator) -> Crop:
         index = int(rng.choice(len(self.volumes), p=self.shares))
         shape, thickness = self._draw_shape(rng, self.volumes[index])
-        donor = self._other(rng, index) if rng.random() < self.mix else None
+        donor = self._other(rng, index) if rng.random() < self.mix_frequency else None
         crop = self._crop(rng, index, shape, thickness, donor)
-        if rng.random() < self.mix:
+        if rng.random() < self.cut_mix:
             second = self._other(rng, index) if rng.random() < 0.5 else index
             other = self._crop(rng, second, shape, thickness, None)
             side = round(min(shape[1:]) * 70 / 128)
@@ -208,12 +264,12 @@ class AffinityTask:
         image, labels, counts = sections.turn(rng, image, labels, counts)
         if not isotropic and rng.random() < 0.2:
             image, labels, counts = sections.misalign(rng, image, labels, counts)
+        if rng.random() < 0.1:
+            image, labels, counts = sections.end(rng, image, labels, counts)
         image = sections.change_image(rng, image, isotropic=isotropic)
         # A shift cuts bodies in two that still belong together: components are not made again.
         eroded, _ = erode(labels, steps=self.erosion, in_plane=not isotropic)
-        target = np.concatenate([affinities(eroded, self.offsets), (eroded > 0)[None].astype(np.uint8)])
-        scored = np.concatenate([affinity_counts(counts, self.offsets), counts[None].astype(np.uint8)])
-        return image[None], target, scored
+        return image[None], *targets(eroded, counts, self.offsets)
 
 
 def _cut(

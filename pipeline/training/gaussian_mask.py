@@ -83,7 +83,7 @@ class GaussianMaskTask:
         noisy = [replace_by_noise(rng, crop, mask) for crop, mask in zip(clean, masks)]
         return tuple(torch.from_numpy(np.stack(part)[:, None]) for part in (noisy, clean, masks))
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """0.2 times the squared error of the grey plus that of the HOG picture of the clean crop."""
         noisy, clean, mask = batch
         target = torch.cat([clean, hog_picture(clean[:, 0]).clamp(max=1)[:, None]], 1)
@@ -101,6 +101,16 @@ class GaussianMaskTask:
     def parameter_groups(self, model: nn.Module) -> list[dict]:
         """All parameters alike."""
         return [{"params": list(model.parameters()), "rate": self.rate, "weight_decay": 0.01}]
+
+
+def fitting_blocks(architecture: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The depths and sides of blocks that fill windows of an architecture; InputError where none does."""
+    depths = tuple(depth for depth in DEPTHS if architecture.depth % depth == 0)
+    sides = tuple(side for side in SIDES if not (architecture.height % side or architecture.width % side))
+    if not depths or not sides:
+        found = f"windows of {architecture.window} voxels"
+        raise InputError("gaussian_mask", found, f"a depth that one of {DEPTHS} divides")
+    return depths, sides
 
 
 def draw_mask(

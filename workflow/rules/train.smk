@@ -1,4 +1,5 @@
 # One training a modality: `snakemake train` learns that of the config.
+TRAINING = {"lm": "train", "em": "train_em"}
 
 
 rule train:
@@ -11,7 +12,7 @@ rule train_network:
         images=lambda wildcards: [
             f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.taught(wildcards.modality)
         ],
-        truth=lambda wildcards: [PROJECT.samples[name].truth for name in PROJECT.taught(wildcards.modality)],
+        truth=lambda wildcards: PROJECT.truths(wildcards.modality),
     output:
         weights=f"{RESULTS}/trained/{{modality}}.safetensors",
         card=f"{RESULTS}/trained/{{modality}}.md",
@@ -24,10 +25,11 @@ rule train_network:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        version=VERSIONS["train"],
+        stage=lambda wildcards: TRAINING[wildcards.modality],
+        version=lambda wildcards: VERSIONS[TRAINING[wildcards.modality]],
         # Written before the first job, from the sample sheet.
         sheet=f"{RESULTS}/trained/{{modality}}.samples.tsv",
-        options=stage_options("train"),
+        options=lambda wildcards: stage_options(TRAINING[wildcards.modality]),
     shell:
-        "python -m pipeline train {params.sheet:q} --output {output.weights:q} --workers {threads} {params.options}"
-        " > {log:q} 2>&1"
+        "python -m pipeline {params.stage} {params.sheet:q} --output {output.weights:q} --workers {threads}"
+        " {params.options} > {log:q} 2>&1"
