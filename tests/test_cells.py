@@ -21,6 +21,7 @@ from pipeline.metrics import cells
 from pipeline.metrics import labels as label_metrics
 from pipeline.simulation import demo
 from pipeline.stages import agglomerate, draw, ingest, simulate, skeletonize, summarize
+from pipeline.tracing import graph
 
 SIZE = (0.01, 0.01, 0.01)
 
@@ -419,3 +420,36 @@ def test_a_volume_without_cells_has_no_trees_and_is_scored(tmp_path, capsys):
     assert "0 trees" in capsys.readouterr().out
     found = evaluate(tmp_path, "--prediction", tmp_path / "l.zarr", "--trees", tmp_path / "trees")
     assert (found["cells"], found["unassigned"], found["neurons"], found["nodes"]) == (0, 1, 0, 0)
+
+
+# --- real volumes ----------------------------------------------------------------------------------------------
+
+
+def test_the_run_length_of_a_real_sample_is_that_of_its_own_lengths(shared, tmp_path):
+    file = shared / "data/em/erl_sample.h5"
+    (tmp_path / "known").mkdir()
+    with h5py.File(file) as stored:
+        nodes, length_um = stored["skeletons/nodes"][:], stored["skeletons/skeleton_len"][:] / 1000
+        for number in range(2):
+            edges = stored[f"skeletons/edges_{number}"][:, :2].astype(np.int64)
+            rows = np.flatnonzero(nodes[:, 0] == number)
+            edges = np.searchsorted(rows, edges)
+            tree = graph.rooted(nodes[rows, :0:-1].astype(float), np.ones(len(rows)), edges)
+            swc.write(tmp_path / f"known/{number}.swc", tree)
+    options = ["--skeletons", tmp_path / "known", "--unit", "nm", "--voxel-size", "0.03,0.03,0.03"]
+    found = evaluate(tmp_path, "--prediction", f"{file}:/prediction", *options)
+    assert found["erl_max"] == pytest.approx((length_um**2).sum() / length_um.sum())
+    # One of the two axons is in two segments, each of it alone.
+    assert (found["edges_split"], found["edges_merged"], found["merging_segments"]) == (1, 0, 0)
+    assert 0 < found["erl"] < found["erl_max"]
+
+
+def test_labels_of_a_crop_are_scored_as_their_pieces(shared):
+    with h5py.File(shared / "data/em/fib25_train.h5") as stored:
+        crop = stored["labels"][200:]
+    pieces = cells.in_pieces(crop)
+    found = cells.label_scores(pieces, pieces)
+    assert (found["cells_reference"], found["vi_split"], found["are_cremi"]) == (182, 0, 0)
+    assert len(np.unique(crop)) == 136
+    whole = label_metrics.scores(pieces, crop)
+    assert whole["vi_split"] == pytest.approx(0.073, abs=5e-4)
