@@ -55,7 +55,7 @@ def every_way(sample: dataset.Sample, result: Path) -> dict[str | float, dict]:
         labels = components(probability, image.voxel_size, settings.segment)
         root = sample.root and sample.root[::-1]
         found = neuron.trace(labels, Field(probability, image.voxel_size), settings.trace, root_zyx=root)
-        tree = found[0].tree if found else swc.EMPTY
+        tree = found.neurons[0].tree if found.neurons else swc.EMPTY
         scores = compare(Measured(tree), Measured(reference), tolerance_um=TOLERANCE_UM, topology=False)
         # A threshold above which nothing is left gives no tree: it has found nothing.
         return {name: float(np.nan_to_num(scores[name])) for name in ("f1", "precision", "recall")}

@@ -17,6 +17,8 @@ VERSION = 2
 # Voxels looked at for the least and the greatest brightness, and the percentiles that are taken for them.
 SAMPLE_VOXELS, PERCENTILES = 4_000_000, (0.1, 99.99)
 Box = list[tuple[int, int]]
+# What an image must have to go without a warning: data in so much of it, no more white than that, signal (sigma).
+LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
 CELL = 16  # pixels: edge of the squares that background and noise are measured in
 # Bright things narrower than this many cells are no background: a soma of 60 pixels radius has 7.5.
 WIDEST = 9
@@ -52,7 +54,8 @@ class Levels:
 
     low, high: the background; they differ only beside steps, where it may be either. noise: sigma.
     summary: background, noise (medians), data (share of the volume that is not padding), darkest and brightest
-    (PERCENTILES of all voxels), for attributes.
+    (PERCENTILES of all voxels), saturated (share of the voxels that are as bright
+    as the brightest), for attributes.
     """
 
     low: np.ndarray
@@ -151,6 +154,9 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool) -> Levels:
         "data": float(np.mean(data)),
         "darkest": float(np.percentile(sample, PERCENTILES[0])),
         "brightest": float(np.percentile(sample, PERCENTILES[1])),
+        "saturated": float(np.mean(sample == sample.max()))
+        if integers and sample.max() > sample.min()
+        else 0.0,
         "levels": VERSION,
     }
     return Levels(low, high, noise, summary)
@@ -312,6 +318,24 @@ def _share(voxels: np.ndarray, level: Levels) -> np.ndarray:
         return np.zeros(voxels.shape, np.float32)
     light = (voxels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     return np.clip(light, 0, 1, out=light)
+
+
+def doubts(summary: dict[str, float]) -> list[str]:
+    """What speaks against trusting what comes of an image of light microscopy, one short sentence each."""
+    told = []
+    if summary["data"] < LEAST_DATA:
+        told.append(f"only {summary['data']:.0%} of the image holds data")
+    if summary["saturated"] > MOST_SATURATED:
+        told.append(f"{summary['saturated']:.0%} of the voxels are saturated")
+    bright = summary["brightest"] - summary["background"]
+    dark = summary["background"] - summary["darkest"]
+    if dark > max(2 * bright, LEAST_SIGNAL * summary["noise"]):
+        told.append("dark structures on a bright ground: invert the image")
+    elif bright < LEAST_SIGNAL * summary["noise"]:
+        told.append(
+            f"hardly any signal: the brightest voxels are {bright / summary['noise']:.1f} times the noise"
+        )
+    return told
 
 
 # Rules by which counts become grey, named in the header of the weights that were trained with them.

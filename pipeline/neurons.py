@@ -1,5 +1,6 @@
 """Traced neurons and their files: a tree, what speaks for each of its edges, and the table of all in an image."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,18 @@ from pipeline import swc
 from pipeline.files import format_table, whole, write_text
 from pipeline.swc import Tree
 
-COLUMNS = ("id", "root_x", "root_y", "root_z", "soma", "length_um", "branches", "tips", "confidence")
+COLUMNS = (
+    "id",
+    "root_x",
+    "root_y",
+    "root_z",
+    "soma",
+    "length_um",
+    "branches",
+    "tips",
+    "confidence",
+    "traced",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +64,21 @@ def write_all(folder: Path, neurons: dict[str, Neuron], header: dict[str, str]) 
             write_one(private / f"{name}.swc", neuron, header)
 
 
-def write_table(path: Path, neurons: dict[str, Neuron]) -> None:
-    """One row a neuron, in the order given (see COLUMNS; lengths and places in um)."""
+def write_table(path: Path, neurons: dict[str, Neuron], *, left_out_um: list[float] | None = None) -> None:
+    """One row a neuron, in the order given (see COLUMNS; lengths and places in um).
+
+    left_out_um: cable of further trees that were seen and not traced: a row each, traced 0, with its length alone.
+    """
     rows = [_row(name, neuron) for name, neuron in neurons.items()]
+    rows += [{"id": "", "length_um": length, "traced": 0} for length in left_out_um or ()]
     write_text(path, format_table(rows) if rows else "\t".join(COLUMNS) + "\n")
+
+
+def left_out(table: Path) -> list[float]:
+    """um of cable of each tree that a table calls seen and not traced."""
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [float(row["length_um"]) for row in rows if row["traced"] == "0"]
 
 
 def confidence_path(tree: Path) -> Path:
@@ -86,5 +109,6 @@ def _row(name: str, neuron: Neuron) -> dict[str, object]:
         int((degree > 2).sum()),
         int((degree == 1).sum()),
         float(np.average(neuron.probability, weights=weight)),
+        1,
     )
     return dict(zip(COLUMNS, values))

@@ -1,7 +1,7 @@
 """The picture that shows whether a dense segmentation is right: cells on slices, the worst errors, trees."""
 
 import colorsys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ PIXELS = 500  # a slice is shown with about so many a side
 EDGE, CAPTION, TITLE, LEGEND, GAP = 4.0, 0.28, 0.45, 0.55, 0.1
 GOLDEN = 0.618034
 OPAQUE = 0.45  # colour over grey: membranes stay in sight
-BLOTTED = 3  # sections in a row that may be without a picture
+BLOTTED = 7  # sections tried for one that has a picture
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,7 @@ def _errors(image, labels: np.ndarray, pieces: np.ndarray) -> list[Panel]:
         names, voxels = np.unique(within[worst], return_counts=True)
         # The section that shows most of what should not be so: of all parts but the largest.
         aside = worst & (within != names[voxels.argmax()])
-        z = int(aside.sum((1, 2)).argmax())
-        grey = tone(np.asarray(image[z : z + 1])[0])
+        z, grey = _first_seen(image, np.argsort(-aside.sum((1, 2)), kind="stable"))
         count = np.count_nonzero(names)
         caption = (
             f"worst {what}: {bits.max():.2g} of {total[f'vi_{what}']:.2g} bits, {count} {others}, section {z}"
@@ -126,12 +125,18 @@ def _errors(image, labels: np.ndarray, pieces: np.ndarray) -> list[Panel]:
 
 
 def _section(image, z: int) -> tuple[int, np.ndarray]:
-    """The section z, or the nearest few that has a picture, in grey."""
-    for near in sorted(range(image.shape[0]), key=lambda other: (abs(other - z), other))[: 2 * BLOTTED + 1]:
-        plane = np.asarray(image[near : near + 1])[0]
+    """The section z, or the nearest that has a picture, in grey."""
+    return _first_seen(image, sorted(range(image.shape[0]), key=lambda other: (abs(other - z), other)))
+
+
+def _first_seen(image, order: Sequence[int] | np.ndarray) -> tuple[int, np.ndarray]:
+    """The first of some sections that has a picture, in grey; the very first where several in a row have none."""
+    first = int(order[0])
+    for z in map(int, order[:BLOTTED]):
+        plane = np.asarray(image[z : z + 1])[0]
         if plane.min() < plane.max():
-            return near, tone(plane)
-    return z, tone(np.asarray(image[z : z + 1])[0])
+            return z, tone(plane)
+    return first, tone(np.asarray(image[first : first + 1])[0])
 
 
 def tone(plane: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from pipeline.intensity import Levels
 ZarrArray = Any
 
 # What ingest says of a volume's levels in its attributes (see intensity.Levels).
-SUMMARY = ("background", "noise", "data", "darkest", "brightest", "levels")
+SUMMARY = ("background", "noise", "data", "darkest", "brightest", "saturated", "levels")
 # Our own key beside "ome" in the attributes of a volume.
 ATTRIBUTES = "stack2swc"
 # A slab is one chunk high: whole planes of this many bytes at most (one plane where a plane is larger).

@@ -16,9 +16,12 @@ from conftest import line
 from pipeline import config, dataset, images, picture_cells, project, swc, volume
 from pipeline.__main__ import main
 from pipeline.images import labels
+from pipeline.instances.affinities import as_bytes, prediction_of
 from pipeline.metrics import cells
 from pipeline.metrics import labels as label_metrics
-from pipeline.stages import draw, ingest, simulate, skeletonize, summarize
+from pipeline.simulation import demo
+from pipeline.stages import agglomerate, draw, ingest, simulate, skeletonize, summarize
+from pipeline.tracing import graph
 
 SIZE = (0.01, 0.01, 0.01)
 
@@ -254,6 +257,10 @@ def test_the_worst_errors_are_named_where_they_are_seen(pictured):
     figure = picture_cells.overview(image, truth, SIZE, trees={}, pieces=halves(1, 1))
     assert any(text.endswith("2 segments, section 0") for text in captions(figure))
     assert "no merge" in captions(figure)
+    truth = halves(1, 1)
+    truth[2, :, 6:] = 2  # cut in the section alone that has no picture
+    said = captions(picture_cells.overview(image, halves(1, 1), SIZE, trees={}, pieces=truth))
+    assert any(text.startswith("worst merge") and not text.endswith("section 2") for text in said)
 
 
 def test_a_lost_section_gives_way_to_its_neighbour(pictured):
@@ -287,8 +294,6 @@ def test_volumes_of_any_proportion_and_without_cells_can_be_drawn(shape):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    from pipeline.simulation import demo
-
     blocks = tuple(((depth, 64, 64), size) for depth, (_, size) in zip((24, 6), demo.BLOCKS))
     monkeypatch.setattr(demo, "BLOCKS", blocks)
 
@@ -373,6 +378,23 @@ def test_both_modalities_stand_in_one_table(tmp_path):
     ]
 
 
+def test_perfect_affinities_of_the_example_give_its_cells(tmp_path, small_blocks):
+    made, voxel_size = demo.demo_tissue(0, seed=0)
+    perfect = prediction_of(made.labels)
+    array = volume.create(
+        tmp_path / "p.zarr",
+        shape=made.labels.shape,
+        dtype="u1",
+        voxel_size=voxel_size,
+        channels=tuple(perfect),
+    )
+    array[:] = np.stack([as_bytes(channel) for channel in perfect.values()])
+    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr")
+    tifffile.imwrite(tmp_path / "t.tif", made.labels, photometric="minisblack")
+    found = evaluate(tmp_path, "--prediction", tmp_path / "l.zarr", "--reference", tmp_path / "t.tif")
+    assert found["vi_split"] + found["vi_merge"] < 0.05
+
+
 # --- odd volumes -----------------------------------------------------------------------------------------------
 
 
@@ -398,3 +420,36 @@ def test_a_volume_without_cells_has_no_trees_and_is_scored(tmp_path, capsys):
     assert "0 trees" in capsys.readouterr().out
     found = evaluate(tmp_path, "--prediction", tmp_path / "l.zarr", "--trees", tmp_path / "trees")
     assert (found["cells"], found["unassigned"], found["neurons"], found["nodes"]) == (0, 1, 0, 0)
+
+
+# --- real volumes ----------------------------------------------------------------------------------------------
+
+
+def test_the_run_length_of_a_real_sample_is_that_of_its_own_lengths(shared, tmp_path):
+    file = shared / "data/em/erl_sample.h5"
+    (tmp_path / "known").mkdir()
+    with h5py.File(file) as stored:
+        nodes, length_um = stored["skeletons/nodes"][:], stored["skeletons/skeleton_len"][:] / 1000
+        for number in range(2):
+            edges = stored[f"skeletons/edges_{number}"][:, :2].astype(np.int64)
+            rows = np.flatnonzero(nodes[:, 0] == number)
+            edges = np.searchsorted(rows, edges)
+            tree = graph.rooted(nodes[rows, :0:-1].astype(float), np.ones(len(rows)), edges)
+            swc.write(tmp_path / f"known/{number}.swc", tree)
+    options = ["--skeletons", tmp_path / "known", "--unit", "nm", "--voxel-size", "0.03,0.03,0.03"]
+    found = evaluate(tmp_path, "--prediction", f"{file}:/prediction", *options)
+    assert found["erl_max"] == pytest.approx((length_um**2).sum() / length_um.sum())
+    # One of the two axons is in two segments, each of it alone.
+    assert (found["edges_split"], found["edges_merged"], found["merging_segments"]) == (1, 0, 0)
+    assert 0 < found["erl"] < found["erl_max"]
+
+
+def test_labels_of_a_crop_are_scored_as_their_pieces(shared):
+    with h5py.File(shared / "data/em/fib25_train.h5") as stored:
+        crop = stored["labels"][200:]
+    pieces = cells.in_pieces(crop)
+    found = cells.label_scores(pieces, pieces)
+    assert (found["cells_reference"], found["vi_split"], found["are_cremi"]) == (182, 0, 0)
+    assert len(np.unique(crop)) == 136
+    whole = label_metrics.scores(pieces, crop)
+    assert whole["vi_split"] == pytest.approx(0.073, abs=5e-4)

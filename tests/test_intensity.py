@@ -157,3 +157,19 @@ def test_the_curve_is_even_and_ends_at_white():
 def test_small_and_constant_volumes_are_black(shape, value):
     image = np.full(shape, value, np.uint16)
     assert not intensity.grey(image, intensity.measure(image)).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda stack: stack, None),
+        (padded, "of the image holds data"),
+        (lambda stack: 255 - stack, "invert the image"),
+        (lambda stack: np.where(stack > 75, 60, stack), "hardly any signal"),
+        (lambda stack: np.where(stack > 62, 255, stack), "are saturated"),
+    ],
+    ids=["fine", "padding", "dark on bright", "no signal", "saturated"],
+)
+def test_what_speaks_against_an_image_is_said(stack, change, words):
+    told = intensity.doubts(intensity.measure(change(stack).astype(np.uint8)).summary)
+    assert (told == []) if words is None else (words in "; ".join(told))

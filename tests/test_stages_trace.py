@@ -104,6 +104,15 @@ def test_all_neurons_are_a_folder_of_trees_the_longest_first_and_a_table(tmp_pat
     assert rows["confidence"].min() > 0.95
 
 
+def test_a_second_neuron_that_is_left_out_is_told_in_log_and_table(tmp_path, two_tubes, capsys):
+    _, output = run_both(tmp_path, two_tubes, settings=config.Trace(min_length_um=10.0))
+    assert swc.cable_length(swc.read(output)) == pytest.approx(32, abs=1.5)
+    assert "left out: 1 trees, the longest of 1" in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "neurons.tsv", sep="\t")
+    assert rows["traced"].tolist() == [1, 0]
+    assert rows["length_um"][1] == pytest.approx(16, abs=2)
+
+
 def test_trees_below_the_least_length_are_left_out(tmp_path, two_tubes):
     _, folder = run_both(tmp_path, two_tubes, settings=config.Trace(neurons="all", min_length_um=20.0))
     assert sorted(path.name for path in folder.glob("*.swc")) == ["1.swc"]

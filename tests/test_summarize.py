@@ -59,14 +59,24 @@ def test_each_sample_has_a_row_and_each_metric_a_column_in_the_order_given(resul
         "version": __version__,
         "samples": 3,
         "failed": [],
+        "warned": [],
         "empty": [],
     }
 
 
-def test_a_sample_without_a_neurite_is_ok_and_says_so(results):
+def test_a_warning_reaches_the_table_and_is_no_ok(results):
+    (results / "a/metrics.json").write_text('{"nodes": 9, "warnings": "half of the image holds data"}')
+    found = table(results)
+    assert found.loc["a", ["status", "warnings"]].tolist() == ["warning", "half of the image holds data"]
+    assert found.loc["b", "status"] == "ok"
+    told = json.loads((results / "run.json").read_text())
+    assert (told["warned"], told["failed"]) == (["a"], [])
+
+
+def test_a_sample_without_a_neurite_is_a_warning_and_says_so(results):
     (results / "a/metrics.json").write_text('{"nodes": 0, "f1": 0}')
     found = table(results)
-    assert found.loc["a", ["status", "reason"]].tolist() == ["ok", "empty: no neurite found"]
+    assert found.loc["a", ["status", "reason"]].tolist() == ["warning", "empty: no neurite found"]
     assert found.loc["b", "reason"] == ""
     assert json.loads((results / "run.json").read_text())["empty"] == ["a"]
 
@@ -149,3 +159,18 @@ def test_a_wrong_list_of_samples_is_told(results, content):
         InputError, match=r"samples\.json.*allowed: (JSON, sample: sample of its volumes|at least one sample)"
     ):
         summarize.run(results, names, results / "metrics.tsv", results / "run.json")
+
+
+def test_of_the_sample_whose_image_is_shared_only_the_stages_of_the_image_count(results):
+    fail(results / "b", "evaluate", "b.swc: no rows", "metrics.json")
+    for stage in ("trace", "draw", "evaluate"):
+        (results / "a/log" / f"{stage}.txt").write_text("of a alone, and later")
+    (results / "samples.json").write_text('{"a": "a", "b": "a", "c": "a"}')
+    summarize.run(results, results / "samples.json", results / "metrics.tsv", results / "run.json")
+    found = pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
+    assert found.loc["b", "reason"] == "evaluate: b.swc: no rows"
+    assert found.loc["c", "status"] == "ok"
+    fail(results / "a", "infer", "no memory")
+    summarize.run(results, results / "samples.json", results / "metrics.tsv", results / "run.json")
+    found = pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
+    assert found.loc["c", ["status", "reason"]].tolist() == ["failed", "infer: no memory"]

@@ -32,7 +32,7 @@ def traced(probability, voxel_size=VOXEL, root_um=None, **settings):
     labels = components(probability, voxel_size, segment(min_size_um3=1.0))
     start = None if root_um is None else tuple(um_to_voxel(np.array(root_um, float), voxel_size))
     field = Field(probability, voxel_size)
-    (found,) = neuron.trace(labels, field, config.Trace(**settings), root_zyx=start) or [NOTHING]
+    (found,) = neuron.trace(labels, field, config.Trace(**settings), root_zyx=start).neurons or [NOTHING]
     return found.tree
 
 
@@ -127,7 +127,7 @@ def test_a_gap_with_some_signal_is_bridged_further(share, bridged):
     dim = np.maximum(broken, (whole * share * 0.59).astype(np.uint8))
     labels = components(broken, VOXEL, segment(min_size_um3=1.0))
     settings = config.Trace(gap_um=6.0, doubt=0.0)
-    tree = neuron.trace(labels, Field(dim, VOXEL), settings, root_zyx=(15, 75, 12))[0].tree
+    tree = neuron.trace(labels, Field(dim, VOXEL), settings, root_zyx=(15, 75, 12)).neurons[0].tree
     assert (tree.xyz[:, 0].max() > 50) == bridged
 
 

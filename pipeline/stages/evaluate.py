@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pipeline import config, scoring, swc
+from pipeline import config, neurons, scoring, swc
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_json, write_text
 
@@ -26,6 +26,7 @@ def run(
     voxel_size: str = "",
     shape: str = "",
     image: Path | None = None,
+    table: Path | None = None,
     matched: bool = False,
     trees: Path | None = None,
     skeletons: Path | None = None,
@@ -47,6 +48,7 @@ def run(
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
         shape: z,y,x in voxels: a reference of which less than half lies in an image of this size is an error.
         image: OME-Zarr made by ingest or stack: says voxel size and shape where they are not given, and what made it.
+        table: made by trace: trees that it left out are a warning.
         matched: the folder `prediction` holds the trees of one image: the one that covers most of the reference is
             scored; without a reference all are measured together.
         trees: of a label volume: folder of {label}.swc in um.
@@ -54,13 +56,16 @@ def run(
     """
     prediction_unit = prediction_unit or unit
     size, made = config.parse_triple("--voxel-size", voxel_size), {}
+    warnings: list[str] = []
     extent = config.parse_triple("--shape", shape)
     if image:
         from pipeline import volume
 
         source = volume.open_volume(image)
         size, extent = size or source.voxel_size, extent or source.shape
-        made = {name: source.attributes.get("network", {}).get(name) for name in PROVENANCE}
+        network = source.attributes.get("network", {})
+        made = {name: network.get(name) for name in PROVENANCE}
+        warnings = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
     if scoring.is_labels(prediction):
         if len(reference or []) > 1:
             raise InputError("--reference", f"found {len(reference or [])}", "one label volume")
@@ -74,7 +79,7 @@ def run(
             tolerance_um=settings.cell_tolerance_um,
             min_length_um=settings.cell_min_length_um,
         )
-        _write(output, scores | made)
+        _write(output, scores | made | ({"warnings": "; ".join(warnings)} if image else {}))
         return
     if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
@@ -97,7 +102,15 @@ def run(
     else:
         tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
         scores = _score(tree, reference or [], **options)
-    _write(output, scores | made)
+    if not scores["nodes"]:
+        warnings.append("no neurite found")
+    _write(output, scores | made | ({"warnings": "; ".join(warnings + _left_out(table))} if image else {}))
+
+
+def _left_out(table: Path | None) -> list[str]:
+    """A warning where trees were seen and not traced."""
+    found = neurons.left_out(table) if table else []
+    return [f"{len(found)} more trees left out, the longest of {found[0]:.0f} um"] if found else []
 
 
 def _write(output: Path, scores: dict[str, Any]) -> None:

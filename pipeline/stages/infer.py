@@ -49,9 +49,15 @@ def run(
     network = model.load(weights, device=device, precision=settings.precision)
     if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
-    if said := _unlike_training(network, source):
-        print(said, flush=True)
-    made = {"version": __version__, **network.provenance(), "channels": network.contract.channels}
+    warnings = _unlike_training(network, source)
+    for said in warnings:
+        print(f"warning: {said}", flush=True)
+    made = {
+        "version": __version__,
+        **network.provenance(),
+        "channels": network.contract.channels,
+        "warnings": warnings,
+    }
     # Finished blocks of a killed run are found again under the digest of everything that decides their bytes.
     digest = _digest(source.attributes["sha256"], plan.read_text(encoding="utf-8"), made, VERSIONS["infer"])
     work = output.with_name(f".{output.name}.{digest}")
@@ -105,12 +111,12 @@ def _is_whole(folder: Path, names: list[str], digest: str) -> bool:
     return made.get("digest") == digest and all((folder / name).exists() for name in names)
 
 
-def _unlike_training(network: "Network", source: volume.Volume) -> str:
+def _unlike_training(network: "Network", source: volume.Volume) -> list[str]:
     """A sentence where the voxels are smaller or larger than those that the network was trained on."""
     low, high = network.contract.voxel_um
     if all(a / 1.5 <= size <= 1.5 * b for a, size, b in zip(low, source.voxel_size, high)):
-        return ""
-    return f"warning: voxels of {source.voxel_size} um (z,y,x); the network was trained on {low} to {high}"
+        return []
+    return [f"voxels of {source.voxel_size} um (z,y,x): the network was trained on {low} to {high}"]
 
 
 def _digest(*parts: object) -> str:

@@ -46,10 +46,13 @@ def run(
         checksum, level = copy(source.array, array, where=image)
         volume.write_levels(private, level)
         told = {"sha256": checksum, **level.summary}
-        volume.describe(private, {"source": image.name, **told, "version": __version__})
+        doubts = intensity.doubts(level.summary) if modality == "lm" else []
+        volume.describe(private, {"source": image.name, **told, "warnings": doubts, "version": __version__})
     print(
         f"{output}: background {told['background']:g} +- {told['noise']:.3g}, {told['data']:.0%} holds data"
     )
+    for doubt_of_image in doubts:
+        print(f"warning: {doubt_of_image}")
 
 
 def _choose_voxel_size(image: Path, given: str, own: VoxelSize | None, fallback: str) -> VoxelSize:

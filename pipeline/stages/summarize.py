@@ -13,6 +13,8 @@ from pipeline.files import format_table, write_json, write_text
 
 # Stages that read what evaluate has written: their logs may be newer than the metrics.
 AFTER_METRICS = ("evaluate", "draw", "summarize")
+# Stages that make the volumes of an image, for all samples that share it.
+OF_IMAGE = ("ingest", "tile", "infer", "stack", "segment", "agglomerate")
 # The reason of a sample that is ok but has an empty tree.
 EMPTY = "empty: no neurite found"
 
@@ -23,15 +25,20 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
     Args:
         results: folder with one folder a sample.
         samples: JSON, sample: the sample whose folder holds its volumes; the rows come in this order.
-        table: TSV to write: sample, status (ok | failed), reason, then one column a metric.
-        output: JSON to write: version, number of samples, names of the failed ones and of those without a neurite.
+        table: TSV to write: sample, status (ok | warning | failed), reason, then one column a metric.
+        output: JSON to write: version, number of samples, names of the failed ones, of those with a warning and of
+            those without a neurite.
     """
     rows = [row(results / name, results / owner) for name, owner in _read_volumes(samples).items()]
     write_text(table, format_table(rows))
-    failed = [entry["sample"] for entry in rows if entry["status"] != "ok"]
+    failed = [entry["sample"] for entry in rows if entry["status"] == "failed"]
+    warned = [entry["sample"] for entry in rows if entry["status"] == "warning"]
     empty = [entry["sample"] for entry in rows if entry["reason"] == EMPTY]
-    write_json(output, {"version": __version__, "samples": len(rows), "failed": failed, "empty": empty})
-    print(f"{table}: {len(rows)} samples, {len(failed)} failed, {len(empty)} without a neurite")
+    told = {"failed": failed, "warned": warned, "empty": empty}
+    write_json(output, {"version": __version__, "samples": len(rows), **told})
+    print(
+        f"{table}: {len(rows)} samples, {', '.join(f'{len(names)} {kind}' for kind, names in told.items())}"
+    )
 
 
 def report_failure(results: Path, volumes: dict[str, str], table: Path, output: Path) -> list[str]:
@@ -43,17 +50,18 @@ def report_failure(results: Path, volumes: dict[str, str], table: Path, output: 
     rows = [row(Path(results) / name, Path(results) / owner) for name, owner in volumes.items()]
     write_text(table, format_table(rows))
     Path(output).unlink(missing_ok=True)
-    return [f"{entry['sample']}: {entry['reason']}" for entry in rows if entry["status"] != "ok"]
+    return [f"{entry['sample']}: {entry['reason']}" for entry in rows if entry["status"] == "failed"]
 
 
 def row(folder: Path, volumes: Path) -> dict[str, object]:
     """One sample: its name, status and reason, and its metrics as far as they belong to its present tree.
 
     A sample is ok when tree, metrics and picture are there and no earlier stage has run since the metrics were
-    made (a stage that fails leaves the files of the stages after it as they were). It is ok without a node, too, and
-    says so as its reason. volumes: the folder of the sample whose image it shares, its own where it shares none.
+    made (a stage that fails leaves the files of the stages after it as they were). Where a stage has warned, or
+    no node was found, that is its status. volumes: the folder of the sample whose image it shares, its own where it
+    shares none.
     """
-    logs = sorted({folder / "log", volumes / "log"})
+    logs = _logs(folder, volumes)
     name, metrics = folder.name, folder / "metrics.json"
     values: dict[str, object] = {}
     if metrics.exists() and not _is_stale(metrics, logs):
@@ -67,19 +75,26 @@ def row(folder: Path, volumes: Path) -> dict[str, object]:
     complete = values and tree and (folder / "overview.png").exists()
     state = ("failed", last_words(logs))
     if complete:
-        state = ("ok", EMPTY if values.get("nodes") == 0 else "")
+        empty = values.get("nodes") == 0
+        state = ("warning" if empty or values.get("warnings") else "ok", EMPTY if empty else "")
     return {"sample": name, "status": state[0], "reason": state[1], **values}
 
 
-def _is_stale(metrics: Path, folders: list[Path]) -> bool:
+def _logs(folder: Path, volumes: Path) -> list[Path]:
+    """The logs of a sample, by name; of the sample whose image it shares those of the stages that serve both."""
+    logs = sorted((folder / "log").glob("*.txt"))
+    if volumes != folder:
+        logs += [log for log in sorted((volumes / "log").glob("*.txt")) if log.stem in OF_IMAGE]
+    return logs
+
+
+def _is_stale(metrics: Path, logs: list[Path]) -> bool:
     made = metrics.stat().st_mtime_ns
-    logs = (log for folder in folders for log in folder.glob("*.txt"))
     return any(log.stat().st_mtime_ns > made for log in logs if log.stem not in AFTER_METRICS)
 
 
-def last_words(folders: list[Path]) -> str:
-    """'stage: the last line' of the newest log in some folders that says anything."""
-    logs = (log for folder in folders for log in sorted(folder.glob("*.txt")))
+def last_words(logs: list[Path]) -> str:
+    """'stage: the last line' of the newest of some logs that says anything."""
     found = [(log.stat().st_mtime_ns, log) for log in logs if log.stat().st_size]
     for _, log in sorted(found, reverse=True):
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")

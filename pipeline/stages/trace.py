@@ -24,7 +24,8 @@ def run(
         labels: OME-Zarr made by segment, uint32 (z, y, x).
         prediction: OME-Zarr made by stack, with a channel neurite (uint8, 0..255 = 0..1).
         output: SWC in um, the root first; with `neurons` all a folder of {id}.swc, somata first.
-        table: TSV, a row a tree: id, root, soma, cable length, branch points, tips, mean confidence.
+        table: TSV, a row a tree: id, root, soma, cable length, branch points, tips, mean confidence, and whether it
+            was traced: trees of min_length_um and more that were left out have their length there.
         root: x,y,z in voxels: trace the tree that starts there. Empty: the longest tree, from its soma where
             there is one, else from its thickest end.
     """
@@ -43,22 +44,24 @@ def run(
     if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):
         allowed = f"x,y,z in voxels within the image, {sizes(shape_xyz)}"
         raise InputError(f"{source.attributes.get('source', prediction)}: root", f"found {root}", allowed)
-    found_neurons = neuron.trace(
+    traced = neuron.trace(
         foreground.array[:],
         Field(source.channel("neurite"), source.voxel_size),
         settings,
         root_zyx=root_xyz and root_xyz[::-1],
     )
-    named = {str(number): each for number, each in enumerate(found_neurons, 1)}
+    named = {str(number): each for number, each in enumerate(traced.neurons, 1)}
     header = swc.header(source.attributes.get("source", prediction.name), source.voxel_size)
     if settings.neurons == "one":
         neurons.write_one(output, named.get("1", neurons.NOTHING), header)
     else:
         neurons.write_all(output, named, header)
-    neurons.write_table(table, named)
+    neurons.write_table(table, named, left_out_um=traced.left_out_um)
     if named:
-        trees = [each.tree for each in found_neurons]
+        trees = [each.tree for each in traced.neurons]
         nodes, length = sum(map(len, trees)), sum(map(swc.cable_length, trees))
         print(f"{output}: {len(trees)} trees, {nodes} nodes, {length:.1f} um")
     else:
         print(f"{output}: nothing to trace: the labels are empty")
+    if traced.left_out_um:
+        print(f"left out: {len(traced.left_out_um)} trees, the longest of {traced.left_out_um[0]:.0f} um")

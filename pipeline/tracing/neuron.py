@@ -1,12 +1,14 @@
 """Labels and probability to rooted trees: pieces, links, root, pruning, centre line, radii, confidence."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pipeline import swc
 from pipeline.config.trace import Trace
 from pipeline.neurons import Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, prune, radius, root, skeleton
+from pipeline.tracing import bridge, graph, prune, radius, root, skeleton
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
@@ -17,13 +19,21 @@ ROUNDS = 3
 LOOKS = 5
 
 
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """The neurons that were asked for, and the cable (um) of each other tree that is long enough for one."""
+
+    neurons: list[Neuron]
+    left_out_um: list[float]
+
+
 def trace(
     labels: np.ndarray,
     field: Field,
     settings: Trace,
     *,
     root_zyx: tuple[float, float, float] | None = None,
-) -> list[Neuron]:
+) -> Traced:
     """The neurons of an image; none where there is no foreground.
 
     labels: unsigned integer (z, y, x), 0 = background; each connected part gives one piece. settings.neurons: one, the
@@ -39,7 +49,7 @@ def trace(
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
     forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     if not len(forest):
-        return []
+        return Traced([], [])
     if settings.neurons == "all":
         found = root.every(
             forest,
@@ -52,7 +62,18 @@ def trace(
         found = [root.longest(forest, field.shape, field.voxel_size, soma_um=settings.soma_um)]
     else:
         found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
-    return [_finish(hung, bridges, field, settings) for hung in found]
+    left_out = [] if settings.neurons == "all" else _others(forest, found[0], settings.min_length_um)
+    return Traced([_finish(hung, bridges, field, settings) for hung in found], left_out)
+
+
+def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
+    """um of cable of the other trees of a forest that are long enough, the longest first."""
+    piece = graph.pieces(forest)
+    length = np.bincount(piece, weights=swc.edge_lengths(forest))
+    length[piece[taken.rows[taken.rows < len(forest)]]] = (
+        0  # a node that was drawn on is no row of the forest
+    )
+    return sorted((float(um) for um in length if um >= min_length_um and um > 0), reverse=True)
 
 
 def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neuron:

@@ -2,6 +2,7 @@ rule evaluate:
     input:
         tree=trees,
         prediction=volume("prediction.zarr"),
+        table=f"{RESULTS}/{{sample}}/neurons.tsv",
         reference=lambda wildcards: PROJECT.reference(wildcards.sample),
     output:
         f"{RESULTS}/{{sample}}/metrics.json",
@@ -23,6 +24,7 @@ rule evaluate:
         options=stage_options("evaluate"),
     shell:
         "python -m pipeline evaluate --prediction {input.tree:q} --prediction-unit um --image {input.prediction:q}"
+        " --table {input.table:q}"
         " {params.matched} {params.reference} --output {output:q} {params.options} > {log:q} 2>&1"
 
 
@@ -67,6 +69,7 @@ rule evaluate_cells:
         labels=volume("labels.zarr"),
         trees=trees,
         prediction=volume("prediction.zarr"),
+        table=f"{RESULTS}/{{sample}}/neurons.tsv",
         reference=lambda wildcards: PROJECT.reference(wildcards.sample),
     output:
         f"{RESULTS}/{{sample}}/metrics.json",
@@ -100,7 +103,7 @@ rule draw_cells:
     output:
         report(
             f"{RESULTS}/{{sample}}/overview.png",
-            caption="../report/overview.rst",
+            caption="../report/overview_cells.rst",
             category="Trees",
             labels={"sample": "{sample}"},
         ),
