@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from pipeline.errors import InputError
 
@@ -136,6 +135,8 @@ def sample_step(shape_zyx: tuple[int, int, int]) -> int:
 
 def levels(cells: Cells, sample: np.ndarray, *, integers: bool) -> Levels:
     """Background and noise of a volume from its cells. sample: of its voxels; integers: they are whole numbers."""
+    from scipy import ndimage
+
     empty = _padding(cells)
     noise = _noise(cells, empty, integers)
     background = _background(cells.middle, empty)
@@ -180,6 +181,8 @@ def _background(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
     Steps and slopes wider than that stay, to the cell. Cells without data take the nearest background in plane,
     planes without any data that of the nearest plane.
     """
+    from scipy import ndimage
+
     footprint = (1, WIDEST, WIDEST)
     eroded = ndimage.minimum_filter(np.where(empty, np.inf, middle), footprint, mode="nearest")
     eroded = np.where(np.isfinite(eroded), eroded, -np.inf)
@@ -192,6 +195,8 @@ def _background(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
 
 def _fill(values: np.ndarray) -> np.ndarray:
     """Every NaN takes the value of the nearest cell that has one, in its own plane where there is one."""
+    from scipy import ndimage
+
     known = np.isfinite(values)
     if known.all():
         return values
@@ -210,6 +215,8 @@ def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
     The quarter of the cells that are quietest have no neurite. A cleaned image has no such cells: there it is
     the roughness of what was left, everywhere alike.
     """
+    from scipy import ndimage
+
     least = ROUNDING if integers else 0.0
     data = ~empty
     live = data & ~cells.flat & (cells.spread > 0)

@@ -148,7 +148,9 @@ def test_every_plane_is_read_once_a_slab_at_a_time():
                 read.append(key)
             return np.asarray(self)[key]
 
-    windows_with_signal(np.zeros((9, 64, 64)).view(Counted), 1.0, slices((9, 64, 64)))
+    windows_with_signal(
+        np.zeros((9, 64, 64)).view(Counted), levels((9, 64, 64), 0.0, 1.0), 1.0, slices((9, 64, 64))
+    )
     assert [(z.start, z.stop) for z in read] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
 
 

@@ -133,7 +133,7 @@ def test_a_soma_is_no_background():
 def test_the_levels_do_not_depend_on_the_slabs(stack):
     whole = intensity.measure(stack)
     parts = [intensity.look(stack[z : z + 5]) for z in range(0, 12, 5)]
-    cut = intensity.levels(intensity.join(parts), integers=True)
+    cut = intensity.levels(intensity.join(parts), stack.ravel(), integers=True)
     for name in ("low", "high", "noise"):
         assert_array_equal(getattr(cut, name), getattr(whole, name))
 

@@ -341,6 +341,9 @@ def test_every_stage_has_a_version_and_every_rule_that_calls_it_passes_it():
             for stage in re.findall(r"python -m pipeline (\w+)", rule):
                 called.add(stage)
                 assert f'version=VERSIONS["{stage}"]' in rule, f"{path.name}: rule {rule.split(':')[0]}"
+            if "python -m pipeline {params.stage}" in rule:  # the one rule of both trainings
+                called |= {"train", "train_em"}
+                assert "version=lambda wildcards: VERSIONS[TRAINING[wildcards.modality]]" in rule
     assert called == set(STAGES)
 
 
