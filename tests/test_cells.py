@@ -121,6 +121,7 @@ def volumes(tmp_path):
         stored["floats"] = halves(1).astype(np.float32)
         stored["small"] = halves(1)[:3]
         stored["empty"] = halves(0)
+        stored["void"] = halves(0)[:0]
     tifffile.imwrite(tmp_path / "a.tif", halves(1, 1, 2, 2).astype(np.uint16), photometric="minisblack")
     array = volume.create(tmp_path / "labels.zarr", shape=(4, 6, 12), dtype="uint32", voxel_size=SIZE)
     array[:] = halves(1, 1, 2, 2)
@@ -174,6 +175,7 @@ def test_a_reference_without_labels_is_undefined_with_its_reason(volumes):
         (["--reference", "a.h5:/small"], "a.h5:/small: 3 x 6 x 12 labels; allowed: 4 x 6 x 12, as "),
         (["--reference", "a.h5:/floats"], "a.h5:/floats: labels of type float32; allowed: uint8"),
         (["--reference", "a.h5:/gone"], "a.h5:/gone: no such data set; allowed: empty (4 x 6 x 12), floats"),
+        (["--reference", "a.h5:/void"], "a.h5:/void: an empty image, 0 x 6 x 12 voxels"),
         (["--reference", "none.tif"], "none.tif: no such file"),
         (["--reference", "a.tif", "a.tif"], "--reference: found 2; allowed: one label volume"),
         (["--skeletons", "trees", "--unit", "nm"], "trees: 0% of its nodes lie in"),
