@@ -175,6 +175,7 @@ class Project:
             results / name / "overview.png": "picture, one for each sample",
             results / "trained/lm.safetensors": "trained weights",
             results / "trained/em.safetensors": "trained weights",
+            results / "ablation/ablation.tsv": "ablation",
             results / "benchmark/leaderboard.html": "leaderboard",
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
