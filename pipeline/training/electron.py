@@ -1,4 +1,4 @@
-"""Volumes of electron microscopy for a training: read, checked, parted, weighed; whole in memory (5 bytes a voxel)."""
+"""Volumes of electron microscopy for a training: read, checked, parted, weighed; whole in memory."""
 
 from dataclasses import replace
 
@@ -39,7 +39,8 @@ def load(row: Row, *, membrane: bool) -> Volume:
     found = source.array[:]
     if found.min() < 0:
         raise InputError(row.reference, f"label {found.min()}", "0 and above")
-    labels, _ = fastremap.renumber(found.astype(np.uint64, copy=False), preserve_zero=True)
+    unsigned = found.astype(found.dtype.str.replace("i", "u"), copy=False)
+    labels, _ = fastremap.renumber(unsigned, preserve_zero=True)
     if not labels.any():
         raise InputError(row.reference, "no label but 0", "at least one labelled cell")
     return Volume(row.sample, grey, labels.astype(np.uint32), image.voxel_size, membrane)
