@@ -24,7 +24,7 @@ FILLED = 2  # cells along each axis that hold a neuron
 def main(
     *, volumes: int = 3, weights: Path = Path("pipeline/weights/lm.safetensors"), folder: Path | None = None
 ):
-    """Print voxels, and seconds and peak MB of ingest, tile and infer, for each volume.
+    """Print voxels, and seconds and peak MB of ingest, tile, infer and stack, for each volume.
 
     volumes: how many, each eight times the one before. folder: where the volumes go; empty: a temporary one.
     """
@@ -39,8 +39,9 @@ def main(
             size = ",".join(map(str, VOXEL_SIZE))
             for stage, arguments in {
                 "ingest": (image, zarr, "--voxel-size", size),
-                "tile": (zarr, plan),
+                "tile": (zarr, weights, plan),
                 "infer": (zarr, plan, weights, blocks),
+                "stack": (zarr, plan, blocks, image.with_suffix(".prediction.zarr")),
             }.items():
                 usage = run_stage(stage, *arguments)
                 ratio = f"{usage.peak_mb / before[stage]:.3f}" if stage in before else ""

@@ -1,6 +1,6 @@
 """How fast `infer` runs, and which share of the machine's matrix-product rate its arithmetic reaches.
 
-    uv run python benchmarks/infer_speed.py [--threads N] [--batch N]
+python benchmarks/infer_speed.py [--threads N] [--batch N] [--runs N]
 
 Prints voxels a second and arithmetic for the network alone (encoder, decoder, both) and for whole blocks with
 blending, each as a ratio to a 1536 x 1536 float32 `a @ b` timed in turn with it.
@@ -8,19 +8,22 @@ blending, each as a ratio to a 1536 x 1536 float32 `a @ b` timed in turn with it
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import blocks
-from pipeline.network.predict import predict_block, reach
-from pipeline.network.slices import Architecture, SliceSegmenter
+from pipeline.network import model
+from pipeline.network.predict import predict_block
+from pipeline.network.slices import Architecture
 
 SIDE = 1536
+WEIGHTS = Path(__file__).parents[1] / "pipeline/weights/lm.safetensors"
 
 
-def best_seconds(works: list, runs: int = 8) -> list[float]:
+def best_seconds(works: list, runs: int) -> list[float]:
     """Smallest wall time of each of `works`, called in turn: other programs only add, and to all alike."""
     times = [[] for _ in works]
     for run in range(runs + 1):
@@ -50,34 +53,37 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    architecture, batch = Architecture(), arguments.batch
-    model = SliceSegmenter(architecture).eval()
-    model.decoder.to(memory_format=torch.channels_last)
-    window = torch.rand(batch, 1, architecture.depth, architecture.tile, architecture.tile)
+    network, batch = model.load(WEIGHTS, device="cpu", precision="fp32"), arguments.batch
+    module, architecture = network.module, network.module.architecture
+    window = torch.rand(batch, 1, *network.contract.window)
     left, right = torch.rand(2, SIDE, SIDE)
     volume = np.random.default_rng(0).random((8, 512, 512), np.float32)
-    starts = blocks.grid_starts(512, architecture.tile, 96)
-    signal = np.ones((8, len(starts), len(starts)), bool)
-    plan = blocks.make_plan(
-        signal, volume.shape, depth=5, window=128, stride=96, plane=2048, voxels=4_000_000
+    grid = blocks.Grid(
+        shape=volume.shape,
+        window=network.contract.window,
+        core=network.contract.core,
+        stride=blocks.strides(network.contract.core, 0.25),
     )
-    grey = blocks.read_clamped(volume, reach(plan.blocks[0], plan))
+    plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2048, voxels=4_000_000)
+    (whole,) = plan.blocks
+    grey = blocks.read_clamped(volume, grid.reach(whole))
     with torch.inference_mode():
-        taps = model.encoder(window, after=model.after)
+        taps = module.encoder(window, after=module.after)
         attention = attention_flops(architecture, batch)
-        encoder = counted_flops(lambda: model.encoder(window, after=model.after)) + attention
-        decoder = counted_flops(lambda: model.decoder(window, taps))
-        block = (encoder + decoder) * signal.sum() / batch
+        encoder = counted_flops(lambda: module.encoder(window, after=module.after)) + attention
+        decoder = counted_flops(lambda: module.decoder(window, taps))
+        block = (encoder + decoder) * len(whole.windows) / batch
         rows = [
-            ("encoder", lambda: model.encoder(window, after=model.after), encoder, None),
-            ("decoder", lambda: model.decoder(window, taps), decoder, None),
-            ("network", lambda: model(window), encoder + decoder, batch * architecture.tile**2),
+            ("encoder", lambda: module.encoder(window, after=module.after), encoder, None),
+            ("decoder", lambda: module.decoder(window, taps), decoder, None),
+            ("network", lambda: module(window), encoder + decoder, batch * architecture.tile**2),
             (
                 "block with blending",
-                lambda: predict_block(model, grey, plan.blocks[0], plan, batch=batch),
+                lambda: predict_block(network.run, grey, whole, grid, batch=batch),
                 block,
                 volume.size,
             ),
@@ -85,9 +91,9 @@ def main() -> None:
         print(f"{torch.get_num_threads()} threads, batch {batch}, torch {torch.__version__}")
         print(f"{'':20} {'ms/window':>10} {'kvoxel/s':>9} {'GFLOP/s':>8} {'of a @ b':>8}")
         for name, work, flops, voxels in rows:
-            product, seconds = best_seconds([lambda: left @ right, work])
+            product, seconds = best_seconds([lambda: left @ right, work], arguments.runs)
             reference = 2 * SIDE**3 / product
-            windows = signal.sum() if name.startswith("block") else batch
+            windows = len(whole.windows) if name.startswith("block") else batch
             rate = f"{voxels / seconds / 1e3:9.0f}" if voxels else " " * 9
             print(
                 f"{name:20} {seconds / windows * 1e3:10.2f} {rate} {flops / seconds / 1e9:8.0f} "

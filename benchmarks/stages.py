@@ -20,16 +20,16 @@ def main(
     """Print a table: stage, seconds, peak MB. image: a file that ingest reads; the other options as there."""
     with tempfile.TemporaryDirectory() as folder:
         made = {name: Path(folder) / name for name in MADE}
-        volume, plan, blocks, probability, labels, tree, picture = made.values()
+        volume, plan, blocks, prediction, labels, tree, table, picture = made.values()
         size = ["--voxel-size", voxel_size] if voxel_size else []
         start = ["--root", root] if root else []
         rows = {
             "ingest": run_stage("ingest", image, volume, *size),
-            "tile": run_stage("tile", volume, plan),
+            "tile": run_stage("tile", volume, weights, plan),
             "infer": run_stage("infer", volume, plan, weights, blocks),
-            "stack": run_stage("stack", volume, plan, blocks, probability),
-            "segment": run_stage("segment", probability, labels),
-            "trace": run_stage("trace", labels, probability, volume, tree, *start),
+            "stack": run_stage("stack", volume, plan, blocks, prediction),
+            "segment": run_stage("segment", prediction, labels),
+            "trace": run_stage("trace", labels, prediction, tree, table, *start),
             "draw": run_stage("draw", volume, tree, picture),
         }
     whole = Usage(sum(row.seconds for row in rows.values()), max(row.peak_mb for row in rows.values()))
@@ -42,9 +42,10 @@ MADE = (
     "image.zarr",
     "plan.json",
     "blocks",
-    "probability.zarr",
+    "prediction.zarr",
     "labels.zarr",
     "neuron.swc",
+    "neurons.tsv",
     "overview.png",
 )
 

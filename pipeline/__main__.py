@@ -24,7 +24,7 @@ STAGES = {
     "trace": "Trace the neurons of a label volume.",
     "agglomerate": "Segment the cells of a dense volume from its affinities.",
     "skeletonize": "Skeletonize every cell of a label volume.",
-    "evaluate": "Measure a tree, against a reference where there is one.",
+    "evaluate": "Measure trees or labels, against a reference where there is one.",
     "draw": "Draw a tree over its image.",
     "summarize": "Gather the metrics of all samples in one table.",
     "leaderboard": "Rank tracers over many neurons on one page.",

@@ -45,8 +45,9 @@ class Sample:
     """One image to reconstruct.
 
     name: of its folder and files in the results. voxel_size: z, y, x in um; None: what the image's metadata or
-    the config say. reference: SWC of the same neuron in reference_unit, or (for training) a label image. modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of
-    several neurons (electron microscopy), in reference_unit.
+    the config say. reference: SWC of the same neuron in reference_unit, or (for training and em) a label volume.
+    modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron
+    microscopy), in reference_unit.
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -64,6 +65,16 @@ class Sample:
     def tree(self) -> Path | None:
         """The reference, where it is a tree."""
         return self.reference if self.reference and self.reference.suffix.lower() == ".swc" else None
+
+    @property
+    def labels(self) -> Path | None:
+        """The reference, where it is a label volume; else the labels beside the image."""
+        return self.reference if self.reference and not self.tree else _labels_beside(self.image)
+
+    @property
+    def lines(self) -> Path | None:
+        """Reference skeletons of a dense volume: a folder of them, or one."""
+        return self.skeletons or self.tree
 
     @property
     def truth(self) -> Path | None:
@@ -149,8 +160,7 @@ def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
 
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
-    stem = images.stem(image.name)
-    here = set(_names_in(image.parent))
+    stem, here = images.stem(image.name), _names_in(image.parent)
     names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
     return next((image.with_name(name) for name in names if name in here), None)
 
@@ -261,19 +271,19 @@ def _missing(folder: Path, relative: Path, *, where: str) -> list[InputError]:
     path = folder / relative
     if path.exists():
         return []
-    near = get_close_matches(path.name, _names_in(path.parent), n=1)
+    near = get_close_matches(path.name, sorted(_names_in(path.parent)), n=1)
     hint = f" (did you mean {relative.with_name(near[0])}?)" if near else ""
     return [InputError(where, f"no such file: {path}{hint}", "an existing file below the sheet")]
 
 
-def _names_in(folder: Path) -> list[str]:
-    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else []
+def _names_in(folder: Path) -> frozenset[str]:
+    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else frozenset()
 
 
 @cache
-def _listed(folder: Path, changed: int) -> list[str]:
+def _listed(folder: Path, changed: int) -> frozenset[str]:
     """The names in a folder, looked up once for each change of it."""
-    return sorted(os.listdir(folder))
+    return frozenset(os.listdir(folder))
 
 
 # --- both -----------------------------------------------------------------------------------------

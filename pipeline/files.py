@@ -64,7 +64,9 @@ def rename_directory(private: Path, path: Path) -> None:
 def _remove_left_overs(path: Path) -> None:
     """Delete what killed processes of this machine left beside `path`: whoever made it lives no more."""
     for left_over in path.parent.glob(f".{glob.escape(path.name)}.tmp.*"):
-        host, process, _ = left_over.name.removeprefix(f".{path.name}.tmp.").rsplit(".", 2)
+        host, _, process = (
+            left_over.name.removeprefix(f".{path.name}.tmp.").rpartition(".")[0].rpartition(".")
+        )
         if host == socket.gethostname() and process.isdigit() and not _lives(int(process)):
             if left_over.is_dir():
                 shutil.rmtree(left_over, ignore_errors=True)

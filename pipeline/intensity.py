@@ -1,56 +1,131 @@
-"""From counts of a detector to the grey that the network sees: one rule for training and inference."""
+"""From counts of a detector to the grey that the network sees: one rule for training and inference.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+The network sees light above the background in units of the noise. Both are measured in small squares of each
+plane, so that offset, gain, pedestal, haze, vignetting, flickering planes and steps between tiles move nothing,
+and what holds no data (padding, black planes) has no say.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.errors import InputError
 
-# Voxels looked at for the intensity levels: .01 % of them are still 400.
-SAMPLE_VOXELS = 4_000_000
+# Levels and the curve below decide what weights mean: a change of either asks for new weights, and a name in LEVELS.
+VERSION = 2
+# Voxels looked at for the least and the greatest brightness, and the percentiles that are taken for them.
+SAMPLE_VOXELS, PERCENTILES = 4_000_000, (0.1, 99.99)
+Box = list[tuple[int, int]]
+CELL = 16  # pixels: edge of the squares that background and noise are measured in
+# Bright things narrower than this many cells are no background: a soma of 60 pixels radius has 7.5.
+WIDEST = 9
+ROUNDING = 12**-0.5  # sigma of rounding to whole numbers: the least noise that an image of integers has
+KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
+STEP = 4.0  # sigma: backgrounds of neighbouring cells further apart are a step, not a slope
+# White noise of sigma 1: root of twice the mean square of its brighter half, cut at its 98th percentile, and
+# the median of the least of four second differences / sqrt(6).
+_BRIGHT_HALF, _ROUGHNESS = 0.962, 0.226
+_BINS = 1024
+_CONTINUED = 0.3  # a share of cells with noise below this: the background was cleaned
 
 
-def grey(voxels: np.ndarray, level: Mapping[str, Any], *, rule: str = "percentiles 1") -> np.ndarray:
-    """What the network sees: float32 in [0, 1], shape of `voxels`.
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What was seen in the squares of some planes; all (z, rows, columns) float32, in counts.
 
-    level: what `levels` found in the whole volume (ingest), never in a window: an empty window stays empty and no
-    result depends on how the volume was cut. rule: the name of one of LEVELS, as the weights say.
+    floor, ceiling: 2nd and 98th percentile. middle: median. spread: sigma of the brighter half. flat: bool,
+    all voxels are alike. rough: (_BINS,) counts of the roughness of bright voxels (see `_roughness`).
     """
-    if rule not in LEVELS:
-        raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
-    return LEVELS[rule](voxels, level)
+
+    floor: np.ndarray
+    ceiling: np.ndarray
+    middle: np.ndarray
+    spread: np.ndarray
+    flat: np.ndarray
+    rough: np.ndarray = field(repr=False)
 
 
-def between_percentiles(voxels: np.ndarray, level: Mapping[str, Any]) -> np.ndarray:
-    """Square root of the light between level["low"] and level["high"], clipped to [0, 1].
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Background and noise of a volume in counts, (z, rows, columns) float32 on its cells, and what to tell.
 
-    The square root makes photon noise even and is near the gamma of the photographs that the 2D weights were trained
-    on. A constant volume (high <= low) is black.
+    low, high: the background; they differ only beside steps, where it may be either. noise: sigma.
+    summary: background, noise (medians), data (share of the volume that is not padding), darkest and brightest
+    (PERCENTILES of all voxels), for attributes.
     """
-    low, high = level["low"], level["high"]
-    if high <= low:
-        return np.zeros(voxels.shape, np.float32)
-    light = (voxels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
-    return np.sqrt(np.clip(light, 0, 1, out=light), out=light)
+
+    low: np.ndarray
+    high: np.ndarray
+    noise: np.ndarray
+    summary: dict[str, float]
 
 
-def as_stored(voxels: np.ndarray, level: Mapping[str, Any]) -> np.ndarray:
-    """Bytes as shares of 255; anything else linear between level["low"] and level["high"], clipped to [0, 1].
+def look(planes: np.ndarray) -> Cells:
+    """Measure the cells of planes (z, y, x), each plane for itself."""
+    size = [-(-n // CELL) for n in planes.shape[1:]]
+    # The last cell ends with the image, whole: a sliver of pixels has no steady median.
+    rows, columns = (
+        np.minimum(
+            np.minimum(np.arange(k) * CELL, max(n - CELL, 0))[:, None] + np.arange(CELL), n - 1
+        ).ravel()
+        for k, n in zip(size, planes.shape[1:], strict=True)
+    )
+    cells = planes[:, rows[:, None], columns] if np.any(np.mod(planes.shape[1:], CELL)) else planes
+    cells = cells.reshape(len(planes), size[0], CELL, size[1], CELL).swapaxes(2, 3)
+    cells = np.sort(cells.reshape(len(planes), *size, CELL * CELL), axis=-1)
+    count = CELL * CELL
+    floor, middle, ceiling = (cells[..., int(q * count)].astype(np.float32) for q in (0.02, 0.5, 0.98))
+    brighter = np.minimum(cells[..., count // 2 :].astype(np.float32), ceiling[..., None]) - middle[..., None]
+    spread = np.sqrt(np.mean(np.square(brighter, out=brighter), axis=-1)) / np.float32(_BRIGHT_HALF)
+    flat = cells[..., 0] == cells[..., -1]
+    # Where noise covers a plane, the cells tell it.
+    cleaned = np.mean(~flat, axis=(1, 2)) < 2 * _CONTINUED
+    return Cells(floor, ceiling, middle, spread, flat, _roughness(planes[cleaned], middle[cleaned]))
 
-    Electron microscopes' volumes are delivered as bytes with an even contrast: taken as they are.
+
+def _roughness(planes: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """(_BINS,) counts of sigma from the second difference along the smoothest of four directions in plane.
+
+    Along a neurite its light changes little: what is left is noise, also where a cleaned background tells
+    nothing about it. Only voxels above their cell's median count, none whose neighbours are alike (saturated,
+    flat). Bins are a sixteenth of an octave.
     """
-    if voxels.dtype == np.uint8:
-        return voxels.astype(np.float32) / 255
-    low, high = level["low"], level["high"]
-    return np.clip((voxels.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+    counts = np.zeros(_BINS, np.int64)
+    rows, columns = planes.shape[1:]
+    if min(rows, columns) < 3:
+        return counts
+    for plane, level in zip(planes, middle, strict=True):
+        some = plane.astype(np.float32)
+        centre = some[1:-1, 1:-1]
+        bright = centre > level.repeat(CELL, 0).repeat(CELL, 1)[1 : rows - 1, 1 : columns - 1]
+        least = np.full(centre.shape, np.inf, np.float32)
+        alike = np.zeros(centre.shape, np.uint8)
+        for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            after = some[1 + dy : rows - 1 + dy, 1 + dx : columns - 1 + dx]
+            before = some[1 - dy : rows - 1 - dy, 1 - dx : columns - 1 - dx]
+            bend = np.abs(after + before - 2 * centre)
+            alike += bend == 0
+            np.minimum(least, bend, out=least)
+        found = least[bright & (alike < 2)] / np.float32(6**0.5)
+        place = np.rint(16 * np.log2(np.maximum(found, 1e-30)) + _BINS // 2)
+        counts += np.bincount(np.clip(place, 0, _BINS - 1).astype(int), minlength=_BINS)
+    return counts
 
 
-# Rules by which light becomes grey, named in the header of the weights that were trained with them.
-LEVELS: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
-    "percentiles 1": between_percentiles,
-    "bytes 1": as_stored,
-}
+def _median_roughness(counts: np.ndarray) -> float:
+    """Median of what `_roughness` counted; 0 where it counted nothing."""
+    if not counts.any():
+        return 0.0
+    half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+    return 0.0 if half == 0 else float(2.0 ** ((half - _BINS // 2) / 16))
+
+
+def join(parts: list[Cells]) -> Cells:
+    """The cells of a volume from those of its slabs, in order."""
+    names = ("floor", "ceiling", "middle", "spread", "flat")
+    each = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Cells(**each, rough=np.sum([part.rough for part in parts], axis=0))
 
 
 def sample_step(shape_zyx: tuple[int, int, int]) -> int:
@@ -58,21 +133,196 @@ def sample_step(shape_zyx: tuple[int, int, int]) -> int:
     return int(np.ceil((np.prod(shape_zyx, dtype=float) / SAMPLE_VOXELS) ** (1 / 3)))
 
 
-def levels(
-    sample: np.ndarray, *, minimum: float, maximum: float, percentiles: tuple[float, float]
-) -> dict[str, float]:
-    """low, high, background and noise of a volume from a (n,) sample of its voxels, in the units of the image.
+def levels(cells: Cells, sample: np.ndarray, *, integers: bool) -> Levels:
+    """Background and noise of a volume from its cells. sample: of its voxels; integers: they are whole numbers."""
+    from scipy import ndimage
 
-    low, high: the two percentiles; where they are equal (an image that is empty but for a few voxels) the
-    extremes of the whole volume. background: the median, since neurites fill little of a volume. noise:
-    1.4826 x the median of (background - voxel) over the voxels not brighter than the background, the sigma of
-    a normal distribution that only its dark half determines, so that neurites do not enter. It is 0 for images
-    whose background was cleaned to one value.
+    empty = _padding(cells)
+    noise = _noise(cells, empty, integers)
+    background = _background(cells.middle, empty)
+    beside = ndimage.minimum_filter(background, (1, 3, 3)), ndimage.maximum_filter(background, (1, 3, 3))
+    step = beside[1] - beside[0] > STEP * noise
+    smooth = ndimage.uniform_filter(background, (1, 3, 3), mode="nearest")
+    low, high = (np.where(step, side, smooth) for side in beside)
+    data = ~empty if not empty.all() else ~cells.flat
+    summary = {
+        "background": float(np.median(background[data])) if data.any() else 0.0,
+        "noise": float(np.median(noise[data])) if data.any() else 1.0,
+        "data": float(np.mean(data)),
+        "darkest": float(np.percentile(sample, PERCENTILES[0])),
+        "brightest": float(np.percentile(sample, PERCENTILES[1])),
+        "levels": VERSION,
+    }
+    return Levels(low, high, noise, summary)
+
+
+def _padding(cells: Cells) -> np.ndarray:
+    """bool: cells without data. Flat cells beside cells whose darkest voxels are all well above them.
+
+    An image cleaned to zero has flat cells too, but its other cells hold voxels of that value: it is data.
     """
-    low, background, high = (
-        float(level) for level in np.percentile(sample, (percentiles[0], 50, percentiles[1]))
+    flat, live = cells.flat, ~cells.flat
+    if not flat.any() or not live.any():
+        return np.zeros(flat.shape, bool)
+    value = np.median(cells.middle[flat])
+    mixed = live & (cells.floor == value)  # the border of the padding runs through them
+    inner = live & ~mixed
+    if inner.sum() < mixed.sum():
+        return np.zeros(flat.shape, bool)
+    apart = np.median(cells.floor[inner]) - value
+    if apart <= np.quantile(cells.spread[inner], 0.25):
+        return np.zeros(flat.shape, bool)
+    return (flat & (cells.middle == value)) | mixed
+
+
+def _background(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Opening of the medians in each plane: what is narrower than WIDEST cells in both directions is no background.
+
+    Steps and slopes wider than that stay, to the cell. Cells without data take the nearest background in plane,
+    planes without any data that of the nearest plane.
+    """
+    from scipy import ndimage
+
+    footprint = (1, WIDEST, WIDEST)
+    eroded = ndimage.minimum_filter(np.where(empty, np.inf, middle), footprint, mode="nearest")
+    eroded = np.where(np.isfinite(eroded), eroded, -np.inf)
+    opened = ndimage.maximum_filter(eroded, footprint, mode="nearest")
+    opened = np.minimum(opened, np.where(empty, np.inf, middle))
+    # Where a cell is brighter than what was opened, the opening holds; where darker (min), the cell itself.
+    unknown = empty | ~np.isfinite(opened)
+    return _fill(np.where(unknown, np.nan, opened).astype(np.float32))
+
+
+def _fill(values: np.ndarray) -> np.ndarray:
+    """Every NaN takes the value of the nearest cell that has one, in its own plane where there is one."""
+    from scipy import ndimage
+
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    if not known.any():
+        return np.zeros_like(values)
+    far = float(sum(values.shape[1:]))
+    nearest = ndimage.distance_transform_edt(
+        ~known, sampling=(far, 1, 1), return_distances=False, return_indices=True
     )
+    return values[tuple(nearest)]
+
+
+def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
+    """Sigma of the noise of the background around each cell, (z, rows, columns) float32.
+
+    The quarter of the cells that are quietest have no neurite. A cleaned image has no such cells: there it is
+    the roughness of what was left, everywhere alike.
+    """
+    from scipy import ndimage
+
+    least = ROUNDING if integers else 0.0
+    data = ~empty
+    live = data & ~cells.flat & (cells.spread > 0)
+    shape = cells.flat.shape
+    if live.sum() < _CONTINUED * max(data.sum(), 1):
+        rough = _median_roughness(cells.rough) / _ROUGHNESS
+        contrast = float(np.max(cells.ceiling[data] - cells.middle[data], initial=0.0))
+        return np.full(shape, max(rough, least) or contrast / 100 or 1.0, np.float32)
+    whole = float(np.quantile(cells.spread[live], 0.25))
+    around = np.where(live, cells.spread, np.nan).astype(np.float32)
+    filled = _fill(around)
+    local = ndimage.percentile_filter(filled, 25, (3, WIDEST, WIDEST), mode="nearest")
+    local = ndimage.uniform_filter(local, (1, 5, 5), mode="nearest")
+    return np.maximum(np.clip(local, 0.5 * whole, 4 * whole), np.float32(max(least, 1e-12)))
+
+
+def above(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """Light above (or below) the background in units of the noise; float32, shape of `voxels`.
+
+    voxels: (z, y, x) counts. box: (first, stop) of its voxels in the volume, axis by axis; what lies outside
+    repeats the edge (blocks.read_clamped). None: the whole volume. The result of a voxel depends on its place
+    alone, not on the box.
+    """
+    box = box or [(0, n) for n in voxels.shape]
+    z, y, x = (np.arange(first, stop) for first, stop in box)
+    z = np.clip(z, 0, len(level.low) - 1)
+    low, high, noise = (_spread_out(cells[z], y, x) for cells in (level.low, level.high, level.noise))
+    counts = voxels.astype(np.float32)
+    counts -= np.clip(counts, low, np.maximum(high, low, out=high), out=low)
+    return np.divide(counts, noise, out=counts)
+
+
+def light(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """`above`, not below 0: nothing is darker than the background."""
+    sigmas = above(voxels, level, box)
+    return np.maximum(sigmas, 0, out=sigmas)
+
+
+def _spread_out(cells: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(z, rows, columns) of the cells -> (z, len(y), len(x)), linear between the cells' centres."""
+    for axis, at in ((1, y), (2, x)):
+        last = cells.shape[axis] - 1
+        place = np.clip((at + 0.5) / CELL - 0.5, 0, last)
+        first = np.minimum(place.astype(int), max(last - 1, 0))
+        part = (place - first).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))
+        after = np.minimum(first + 1, last)
+        cells = cells.take(first, axis) * (1 - part) + cells.take(after, axis) * part
+    return cells
+
+
+def curve(sigmas: np.ndarray) -> np.ndarray:
+    """Grey in [0, 1] of light in units of the noise (0 or more); float32.
+
+    Linear within the noise, logarithmic above: noise looks alike in every image, a misjudged noise shifts the
+    grey of all neurites by the same little amount, and thin dim neurites keep their contrast beside bright ones.
+    """
+    grey = np.arcsinh(np.asarray(sigmas, np.float32) / np.float32(KNEE))
+    return np.minimum(grey * np.float32(1 / np.arcsinh(WHITE / KNEE)), 1)
+
+
+def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str = "noise 2") -> np.ndarray:
+    """What the network sees of counts: float32 in [0, 1], shape of `voxels`.
+
+    level: of the whole volume (ingest), never of a window: an empty window stays empty and no result depends on how
+    the volume was cut. box: see `above`. rule: the name of one of LEVELS, as the weights say.
+    """
+    if rule not in LEVELS:
+        raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
+    return LEVELS[rule](voxels, level, box)
+
+
+def above_noise(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """`curve` of the `light`: for light microscopy."""
+    return curve(light(voxels, level, box))
+
+
+def between_percentiles(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """Square root of the light between the volume's darkest and brightest voxels: the rule of the first weights."""
+    return np.sqrt(_share(voxels, level))
+
+
+def as_stored(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """Bytes as shares of 255, anything else between the volume's darkest and brightest voxels.
+
+    Electron microscopes' volumes are delivered as bytes with an even contrast: taken as they are.
+    """
+    return voxels.astype(np.float32) / 255 if voxels.dtype == np.uint8 else _share(voxels, level)
+
+
+def _share(voxels: np.ndarray, level: Levels) -> np.ndarray:
+    low, high = level.summary["darkest"], level.summary["brightest"]
     if high <= low:
-        low, high = minimum, maximum
-    noise = 1.4826 * float(np.median(background - sample[sample <= background].astype(np.float64)))
-    return {"low": low, "high": high, "background": background, "noise": noise}
+        return np.zeros(voxels.shape, np.float32)
+    light = (voxels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    return np.clip(light, 0, 1, out=light)
+
+
+# Rules by which counts become grey, named in the header of the weights that were trained with them.
+LEVELS: dict[str, Callable[[np.ndarray, Levels, Box | None], np.ndarray]] = {
+    "noise 2": above_noise,
+    "percentiles 1": between_percentiles,
+    "bytes 1": as_stored,
+}
+
+
+def measure(volume: np.ndarray) -> Levels:
+    """Levels of a volume (z, y, x) that is in memory."""
+    step = sample_step(volume.shape)
+    return levels(look(volume), volume[::step, ::step, ::step].ravel(), integers=volume.dtype.kind in "ui")

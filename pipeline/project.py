@@ -73,7 +73,7 @@ class Project:
         return str(shipped) if path and not Path(path).exists() and shipped.exists() else path
 
     def ingest_options(self, name: str) -> str:
-        """The sample's own voxel size, else the config's for files that say none; then the stage's settings."""
+        """The sample's own voxel size, else the config's for files that say none."""
         own = self.samples[name].voxel_size
         if problem := self.samples[name].problem:
             option = f"--problem={shlex.quote(problem)} "
@@ -83,7 +83,9 @@ class Project:
             option = f"--fallback-voxel-size={self.settings.voxel_size} "
         else:
             option = ""
-        return option + config.options(self.settings.ingest)
+        # Only where it says something: the jobs of light microscopy stay what they were.
+        option += "--modality=em " if self.modality(name) == "em" else ""
+        return option.strip()
 
     def trace_options(self, name: str) -> str:
         """Where the sample's tree starts, if known, and the stage's settings."""
@@ -91,16 +93,27 @@ class Project:
         return (f"--root={_joined(root)} " if root else "") + config.options(self.settings.trace)
 
     def reference(self, name: str) -> list[Path]:
-        """The reference tree of a sample, as an optional input."""
-        tree = self.samples[name].tree
-        return [] if tree is None or self.samples[name].problem else [tree]
+        """What a sample is scored against, as optional inputs: a tree; of em a label volume and skeletons."""
+        return [images.split(path)[0] for path in self._references(name).values()]
 
-    def reference_options(self, name: str) -> str:
-        """ "--reference PATH --unit UNIT", or nothing."""
-        return " ".join(
-            f"--reference={shlex.quote(str(path))} --unit={self.samples[name].reference_unit}"
-            for path in self.reference(name)
-        )
+    def reference_options(self, name: str, *options: str) -> str:
+        """ "--reference=PATH --skeletons=PATH --unit=UNIT" as far as they are there; or of some alone."""
+        found = {
+            option: path
+            for option, path in self._references(name).items()
+            if not options or option in options
+        }
+        said = [f"--{option}={shlex.quote(str(path))}" for option, path in found.items()]
+        return " ".join([*said, f"--unit={self.samples[name].reference_unit}"]) if said else ""
+
+    def _references(self, name: str) -> dict[str, Path]:
+        """{"reference": PATH, "skeletons": PATH}, without what a sample does not have."""
+        sample = self.samples[name]
+        if self.modality(name) == "em":
+            found = {"reference": sample.labels, "skeletons": sample.lines}
+        else:
+            found = {"reference": sample.tree}
+        return {option: path for option, path in found.items() if path and not sample.problem}
 
     def many_trees(self, name: str) -> bool:
         """Whether a sample gives a folder of trees rather than one."""
@@ -198,7 +211,7 @@ def open_project(values: dict[str, Any]) -> Project:
         raise InputError("results", f"{nearest} is a file", "a folder, there or to be made")
     if not settings.dataset:
         folder = results / "demo_dataset"
-        return Project(settings, folder, _demo_samples(folder, settings.simulate.neurons), is_demo=True)
+        return Project(settings, folder, _demo_samples(folder, settings), is_demo=True)
     folder = Path(settings.dataset)
     # A folder of trees alone is one for the benchmark.
     only_trees = bool(gold.discover(folder))
@@ -211,9 +224,20 @@ def open_project(values: dict[str, Any]) -> Project:
     return project
 
 
-def _demo_samples(folder: Path, neurons: int) -> dict[str, Sample]:
+def _demo_samples(folder: Path, settings: config.Config) -> dict[str, Sample]:
     """What `simulate` will make, known before it has run. Voxel sizes stand in the images."""
-    names = [f"neuron_{index + 1}" for index in range(neurons)]
+    if settings.modality == "em":
+        names = [f"tissue_{index + 1}" for index in range(settings.simulate.tissues)]
+        return {
+            name: Sample(
+                name,
+                folder / f"{name}.tif",
+                reference=folder / f"{name}_labels.tif",
+                skeletons=folder / f"{name}_skeletons",
+            )
+            for name in names
+        }
+    names = [f"neuron_{index + 1}" for index in range(settings.simulate.neurons)]
     return {name: Sample(name, folder / f"{name}.tif", reference=folder / f"{name}.swc") for name in names}
 
 
@@ -242,7 +266,9 @@ class Need:
 
 
 # Measured with tubes in 8 and 75 million voxels (segment 115 MB + 10 bytes a voxel, trace 140 MB + 15), and half as
-# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job.
+# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job. The nodes of trace
+# take 1.8 kB each, whatever their radii (tracing.radius looks at PLACES at once): one for 200 voxels of the image lies
+# within the half as much again (the tubes have one for 1,600).
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),
@@ -253,7 +279,9 @@ NEEDS = {
     "agglomerate": Need(1500, bytes_per_voxel=45, seconds_per_megavoxel=20),
     "skeletonize": Need(1500, bytes_per_voxel=20, seconds_per_megavoxel=30),
     "evaluate": Need(900),
+    "evaluate_cells": Need(1100, bytes_per_voxel=60, seconds_per_megavoxel=10),
     "draw": Need(1100, bytes_per_voxel=2, seconds_per_megavoxel=1),
+    "draw_cells": Need(1100, bytes_per_voxel=60, seconds_per_megavoxel=10),
 }
 
 

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import intensity
 from pipeline.errors import InputError
 from pipeline.images.ome_zarr import level_0
 from pipeline.images.source import VoxelSize
+from pipeline.intensity import Levels
 
 # zarr takes as long to import as the rest of a --help together: functions import it when they need it.
 ZarrArray = Any
 
+# What ingest says of a volume's levels in its attributes (see intensity.Levels).
+SUMMARY = ("background", "noise", "data", "darkest", "brightest", "levels")
 # Our own key beside "ome" in the attributes of a volume.
 ATTRIBUTES = "stack2swc"
 # A slab is one chunk high: whole planes of this many bytes at most (one plane where a plane is larger).
@@ -112,6 +116,28 @@ def describe(path: Path, attributes: dict) -> None:
     import zarr
 
     zarr.open_group(path, mode="r+").attrs[ATTRIBUTES] = attributes
+
+
+def write_levels(path: Path, level: Levels) -> None:
+    """Store background and noise of the volume at `path`, cell by cell, in its folder."""
+    import zarr
+
+    cells = zarr.open_group(path, mode="r+").create_group("levels")
+    for name in ("low", "high", "noise"):
+        cells.create_array(name, data=getattr(level, name), dimension_names=("z", "y", "x"))
+
+
+def read_levels(path: Path) -> Levels:
+    """What `write_levels` stored. InputError where there is nothing (a volume of an older version)."""
+    import zarr
+
+    group = zarr.open_group(path, mode="r") if (path / "zarr.json").exists() else None
+    summary: Any = group.attrs.get(ATTRIBUTES, {}) if group else {}
+    if group is None or "levels" not in group or summary.get("levels") != intensity.VERSION:
+        raise InputError(path, "a volume without levels of this version", "a volume written by ingest")
+    cells: Any = group["levels"]
+    low, high, noise = (np.asarray(cells[name][:]) for name in ("low", "high", "noise"))
+    return Levels(low, high, noise, {name: summary[name] for name in SUMMARY})
 
 
 def open_volume(path: Path) -> Volume:

@@ -330,3 +330,41 @@ def test_labels_are_split_before_anything_else(volumes):
         assert len(np.unique(cc3d.connected_components(volume.labels, connectivity=6))) == len(
             np.unique(volume.labels)
         )
+
+
+def test_past_the_end_of_a_volume_its_last_plane_repeats_and_nothing_is_scored():
+    labels = np.arange(6 * 8 * 10).reshape(6, 8, 10)
+    for seed in range(12):
+        image, moved, counts = sections.end(
+            np.random.default_rng(seed), labels / 1e3, labels, np.ones(labels.shape, bool)
+        )
+        assert np.array_equal(image, moved / 1e3)
+        assert np.array_equal(moved[counts], labels[counts]) and len(np.unique(moved)) == counts.sum()
+        assert labels.size / 2 <= counts.sum() <= labels.size
+
+
+def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path):
+    from pipeline.network import model, weights
+    from pipeline.training.loop import fit
+
+    torch.manual_seed(0)
+    net = fit(
+        AffinityNet(TINY),
+        AffinityTask(volumes, TINY),
+        steps=2,
+        checkpoint=tmp_path / "check.pt",
+        log=tmp_path / "log.tsv",
+        workers=0,
+        bf16=True,
+    )
+    path = tmp_path / "em.safetensors"
+    size = ((0.008,) * 3, (0.05, 0.01, 0.01))
+    weights.save(path, net, levels="bytes 1", voxel_um=size, card={})
+    network = model.load(path, device="cpu")
+    assert network.contract.channels == ("affinity_z", "affinity_y", "affinity_x", "foreground")
+    window = np.random.default_rng(0).random((1, *TINY.window), np.float32)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(window)[None]).sigmoid().numpy()
+    found = network.run(window)
+    assert found.shape == (1, 4, *TINY.window)
+    np.testing.assert_allclose(found, expected, atol=0.01)  # the file is in half precision

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import blocks
+from pipeline import blocks, intensity
 from pipeline.blocks import Grid
 from pipeline.network.predict import predict_block
 from pipeline.stages.tile import windows_with_signal
@@ -129,14 +129,29 @@ def test_windows_without_signal_are_skipped_and_a_dim_neurite_is_none_of_them():
     background, noise = 100.0, 5.0
     image = background + noise * rng.standard_normal((9, 128, 128))
     grid = slices(image.shape, edge=32, stride=24)
-    threshold = background + 6 * noise / 3
-    assert not windows_with_signal(Chunked(image), threshold, grid).any()
+    level = levels(image.shape, background, noise)
+    assert not windows_with_signal(Chunked(image), level, 2.0, grid).any()
     image[4, 40:43, :] += 3 * noise  # three pixels wide, three sigma bright, in one slice only
-    signal = windows_with_signal(Chunked(image), threshold, grid)
+    signal = windows_with_signal(Chunked(image), level, 2.0, grid)
     starts = blocks.grid_starts(128, 32, 24)
     crossed = (starts < 43) & (starts + 32 > 40)
     assert signal[2:7, crossed].all(), "every window that sees the neurite, in all slices that look at it"
     assert not signal[:, ~crossed].any() and not signal[[0, 1, 7, 8]].any()
+
+
+def test_every_plane_is_read_once_a_slab_at_a_time():
+    read = []
+
+    class Counted(Chunked):
+        def __getitem__(self, key):
+            if isinstance(key, slice):
+                read.append(key)
+            return np.asarray(self)[key]
+
+    windows_with_signal(
+        np.zeros((9, 64, 64)).view(Counted), levels((9, 64, 64), 0.0, 1.0), 1.0, slices((9, 64, 64))
+    )
+    assert [(z.start, z.stop) for z in read] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
 
 
 def test_skipped_windows_are_exactly_zero_and_the_others_as_before(tiny_network):
@@ -160,7 +175,7 @@ def test_exactly_the_windows_that_see_a_bright_place_hold_signal(make_grid, shap
     image = np.zeros(shape)
     image[voxel] = 9.0
     grid = make_grid(shape)
-    signal = windows_with_signal(Chunked(image), 0.5, grid)
+    signal = windows_with_signal(Chunked(image), levels(shape, 0.0, 1.0), 0.5, grid)
     for index in np.ndindex(*grid.counts):
         first = np.multiply(index, grid.stride) - grid.margin
         # The mean of 3 x 3 pixels is bright in the pixels beside the bright one too.
@@ -169,6 +184,12 @@ def test_exactly_the_windows_that_see_a_bright_place_hold_signal(make_grid, shap
             for low, edge, place, reach in zip(first, grid.window, voxel, (0, 1, 1))
         )
         assert signal[index] == sees
+
+
+def levels(shape, background, noise):
+    """The same background and noise everywhere."""
+    cells = np.ones([shape[0], *(-(-size // intensity.CELL) for size in shape[1:])], np.float32)
+    return intensity.Levels(background * cells, background * cells, noise * cells, {})
 
 
 class Chunked(np.ndarray):

@@ -1,17 +1,21 @@
 """Which samples does a folder hold, and is all that is wrong with it told at once?"""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
 
+from pipeline import dataset
 from pipeline.dataset import Sample, discover
 from pipeline.errors import InputError
-from pipeline.images import count_voxels
+from pipeline.images import count_voxels, open_image
 
 
 @pytest.fixture
@@ -67,6 +71,30 @@ def test_a_zarr_folder_is_one_image_and_is_not_looked_into(folder, name):
 def test_other_files_hidden_files_and_labels_are_no_images(folder, name):
     (folder / name).touch()
     assert [sample.name for sample in discover(folder)] == ["a", "sub__b"]
+
+
+@pytest.mark.parametrize("image", ["c.tif", "c.tiff", "c.ome.tif", "c.ome.tiff"])
+@pytest.mark.parametrize("labels", ["c_labels.tif", "c_labels.ome.tiff", "c_mask.tiff", "c_gt.ome.tif"])
+@pytest.mark.parametrize("with_sheet", [False, True])
+def test_labels_beside_an_image_are_its_truth_whatever_the_two_suffixes(folder, image, labels, with_sheet):
+    for name in (image, labels):
+        (folder / name).touch()
+    if with_sheet:
+        write_sheet(folder, f"c {image}", header="sample image")
+    (sample,) = (each for each in discover(folder) if each.name == "c")
+    assert sample.truth == folder / labels
+    assert sample.tree is None
+
+
+def test_a_reference_says_more_than_labels_beside_the_image(folder):
+    (folder / "a_labels.tif").touch()
+    assert discover(folder)[0].truth == folder / "a.swc"
+
+
+def test_a_label_image_as_reference_is_truth_for_a_training_and_no_tree(folder):
+    write_sheet(folder, "a a.tif sub/b.tif", header="sample image reference")
+    (sample,) = discover(folder)
+    assert (sample.tree, sample.truth) == (None, folder / "sub/b.tif")
 
 
 def test_an_image_that_is_only_called_mask_is_an_image(folder):
@@ -295,6 +323,46 @@ def test_the_number_of_voxels_of_a_damaged_file_is_its_size(tmp_path):
     assert count_voxels(tmp_path / "missing.tif") == 0
 
 
+def declaring(path: Path, *, edge: int, planes: int) -> None:
+    """A TIFF of `planes` pages of edge x edge voxels of 16 bits, all in one compressed strip of some bytes."""
+    strip, pages, start = zlib.compress(bytes(64)), b"", 8
+    for page in range(planes):
+        tags = {256: edge, 257: edge, 258: 16, 259: 8, 262: 1, 273: 8 + planes * 114, 277: 1, 278: edge}
+        tags[279] = len(strip)
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        start += 114
+        pages += struct.pack("<H", len(tags)) + entries + struct.pack("<I", start if page < planes - 1 else 0)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + pages + strip)
+
+
+def test_a_small_file_that_declares_terabytes_asks_for_no_memory_and_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    declaring(path, edge=1_414_214, planes=2)
+    size = path.stat().st_size
+    assert size < 270
+    assert count_voxels(path) == size
+    with pytest.raises(InputError, match=r"8,000,0\d\d,\d{3},\d{3} bytes\) in a file of \d+ bytes"):
+        open_image(path)
+    declaring(path, edge=16, planes=2)  # the same file, but for what it declares
+    assert count_voxels(path) == 2 * 16 * 16
+    assert open_image(path).shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_a_data_set_that_is_declared_and_not_there_asks_for_no_memory_either(tmp_path, name):
+    from pipeline import volume
+
+    path, shape = tmp_path / name, (20_000, 20_000, 20_000)
+    if name == "a.h5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("raw", shape, np.uint8, chunks=(64, 64, 64))
+    else:
+        volume.create(path, shape=shape, dtype="u1", voxel_size=(1, 1, 1))
+    assert count_voxels(path) < 10_000
+    with pytest.raises(InputError, match=r"8,000,000,000,000 bytes\) in a file of [\d,]+ bytes"):
+        open_image(path)
+
+
 def test_ten_thousand_rows_cost_no_more_than_some_looks_at_their_paths(folder):
     rows = "".join(f"s{index}\ta.tif\t1,1,1\ta.swc\n" for index in range(10_000))
     (folder / "samples.tsv").write_text(f"sample\timage\tvoxel_size\treference\n{rows}")
@@ -307,6 +375,16 @@ def test_ten_thousand_rows_cost_no_more_than_some_looks_at_their_paths(folder):
     # Both in this process, so that a slow or busy machine slows both; anything quadratic is far beyond.
     look, work = (b.user + b.system - a.user - a.system for a, b in ((before, between), (between, after)))
     assert work < 10 * look
+
+
+def test_labels_are_looked_for_in_one_list_of_the_folder(folder, monkeypatch):
+    (folder / "a_labels.tif").touch()
+    write_sheet(folder, *(f"s{index} a.tif" for index in range(100)), header="sample image")
+    samples, listed, original = discover(folder), [], os.listdir
+    monkeypatch.setattr(dataset.os, "listdir", lambda path: listed.append(path) or original(path))
+    dataset._listed.cache_clear()
+    assert {sample.truth for sample in samples} == {folder / "a_labels.tif"}
+    assert listed == [folder]
 
 
 def test_the_real_datasets(shared):

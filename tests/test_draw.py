@@ -161,7 +161,7 @@ def test_the_title_says_name_and_score(score, title):
     assert draw.caption("OP_7", score) == title
 
 
-def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
+def test_a_benchmark_shows_the_part_where_the_trees_are_in_its_place():
     projection = np.zeros((100, 300), np.uint8)
     projection[40, 250] = 255  # at x 125, y 20 um
     gold = line((110, 15, 0), (125, 20, 0), (130, 35, 0))
@@ -178,7 +178,7 @@ def test_a_contest_shows_the_part_where_the_trees_are_in_its_place():
 
 
 @pytest.mark.parametrize("shift", [-500, 30, 500])
-def test_a_contest_shows_trees_beside_the_projection_too(shift):
+def test_a_benchmark_shows_trees_beside_the_projection_too(shift):
     tree = line((10 + shift, 15, 0), (10 + shift, 15, 9), (30 + shift, 15, 9))
     figure = picture.benchmark(
         tree, {"one": tree}, projection=np.zeros((50, 100)), voxel_size=SIZE, tolerance_um=1

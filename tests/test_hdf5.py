@@ -6,7 +6,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from pipeline.errors import InputError
-from pipeline.images.hdf5 import check_labels, open_image, split
+from pipeline.images import labels, split
+from pipeline.images.hdf5 import open_image, shape
 
 STACK = np.arange(5 * 4 * 3).reshape(5, 4, 3)
 
@@ -40,7 +41,7 @@ def named(file, dataset):
 )
 def test_a_data_set_is_a_lazy_stack_with_its_voxel_size(file, dataset, dtype, voxel_size):
     source = open_image(named(file, dataset))
-    assert source.shape == (5, 4, 3)
+    assert source.shape == shape(named(file, dataset)) == (5, 4, 3)
     assert source.dtype == np.dtype(dtype)
     assert source.voxel_size == pytest.approx(voxel_size)
     part = source.array[1:4, 2:, :2]
@@ -48,10 +49,22 @@ def test_a_data_set_is_a_lazy_stack_with_its_voxel_size(file, dataset, dtype, vo
     assert_array_equal(part, STACK[1:4, 2:, :2])
 
 
-def test_labels_are_unsigned_integers_and_floats_are_refused_by_name(file):
-    check_labels(file, open_image(named(file, "volumes/labels")))
+def test_labels_are_read_as_unsigned_integers_and_floats_are_refused_by_name(file):
+    found, voxel_size = labels.read(named(file, "volumes/labels"))
+    assert_array_equal(found, STACK)
+    assert (found.dtype, voxel_size) == (np.uint64, pytest.approx((0.03, 0.006, 0.006)))
     with pytest.raises(InputError, match=r"float32.*uint8, uint16, uint32 or uint64"):
-        check_labels(file, open_image(named(file, "wide")))
+        labels.read(named(file, "wide"))
+
+
+def test_signed_labels_are_read_unless_one_is_negative(file):
+    with h5py.File(file, "a") as stored:
+        stored["signed"], stored["negative"] = STACK.astype("<i4"), STACK.astype("<i2") - 1
+    found, _ = labels.read(named(file, "signed"))
+    assert found.dtype == np.uint32
+    assert_array_equal(found, STACK)
+    with pytest.raises(InputError, match="negative: a label -1; allowed: uint8"):
+        labels.read(named(file, "negative"))
 
 
 def test_a_missing_data_set_is_told_with_those_there(file):

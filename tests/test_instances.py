@@ -308,13 +308,16 @@ def test_blocks_fill_the_volume_once():
     assert (count == 1).all()
 
 
+@pytest.mark.parametrize("at_once", [0, 10**6])
 @pytest.mark.parametrize("voxel_size", [ISOTROPIC, SECTIONS])
-def test_cells_found_by_blocks_are_nearly_those_of_the_whole(voxel_size):
+def test_cells_found_by_blocks_are_nearly_those_of_the_whole(voxel_size, at_once):
     labels = voronoi((36, 120, 120), cells=60, voxel_size=voxel_size)
     prediction = noisy(labels)
     whole = segment(prediction, voxel_size)
     parts = np.zeros_like(whole)
-    count = segment_blocks(prediction, parts, voxel_size, block=(20, 50, 64), halo=(8, 16, 16))
+    count = segment_blocks(
+        prediction, parts, voxel_size, block=(20, 50, 64), halo=(8, 16, 16), at_once=at_once
+    )
     assert count == parts.max()
     assert information(parts, whole) < 0.15
     sizes = np.bincount(parts.ravel())[1:]
@@ -324,17 +327,26 @@ def test_cells_found_by_blocks_are_nearly_those_of_the_whole(voxel_size):
 def test_one_block_is_the_whole_to_the_voxel():
     prediction = noisy(voronoi((20, 60, 60), cells=20))
     parts = np.zeros((20, 60, 60), np.uint32)
-    segment_blocks(prediction, parts, ISOTROPIC, block=(20, 60, 60), halo=(0, 0, 0))
-    assert_array_equal(parts, segment(prediction, ISOTROPIC))
+    for at_once in (0, 10**6):
+        segment_blocks(prediction, parts, ISOTROPIC, block=(20, 60, 60), halo=(0, 0, 0), at_once=at_once)
+        assert_array_equal(parts, segment(prediction, ISOTROPIC))
 
 
 def test_blocks_without_foreground_and_a_volume_without_any():
     labels = voronoi((10, 40, 40), cells=8)
     labels[:, :20] = 0
     parts = np.full(labels.shape, 9, np.uint32)
-    segment_blocks(prediction_of(labels), parts, ISOTROPIC, block=(10, 10, 20), halo=(2, 4, 4))
-    assert_array_equal(parts == 0, labels == 0)
-    assert segment_blocks(prediction_of(0 * labels), parts, ISOTROPIC, block=(5, 20, 20), halo=(2, 4, 4)) == 0
+    for at_once in (0, 10**6):
+        segment_blocks(
+            prediction_of(labels), parts, ISOTROPIC, block=(10, 10, 20), halo=(2, 4, 4), at_once=at_once
+        )
+        assert_array_equal(parts == 0, labels == 0)
+    assert (
+        segment_blocks(
+            prediction_of(0 * labels), parts, ISOTROPIC, block=(5, 20, 20), halo=(2, 4, 4), at_once=0
+        )
+        == 0
+    )
     assert not parts.any()
 
 
@@ -370,5 +382,8 @@ def test_perfect_affinities_of_real_cells_give_them_by_multicut_whole_and_by_blo
     whole = segment(prediction_of(fly), ISOTROPIC)
     assert information(whole, fly) < 0.05
     parts = np.zeros_like(whole)
-    segment_blocks(prediction_of(fly), parts, ISOTROPIC, block=(40, 105, 125), halo=(0, 24, 24))
-    assert information(parts, whole) < 0.15
+    for at_once in (0, 10**6):
+        segment_blocks(
+            prediction_of(fly), parts, ISOTROPIC, block=(40, 105, 125), halo=(0, 24, 24), at_once=at_once
+        )
+        assert information(parts, whole) < 0.15

@@ -29,7 +29,7 @@ def write(folder, neuron, gold, **tracings):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Two neurons of two species; tracers: exact, half, far (fails on one), broken."""
-    folder = tmp_path_factory.mktemp("contest")
+    folder = tmp_path_factory.mktemp("benchmark")
     write(folder, "fly_1", GOLD, exact=GOLD, half=HALF, far=FAR, broken="1 2\n")
     write(folder, "frog_2", GOLD, exact=GOLD, half=HALF, broken="")
     sheet = "neuron\tspecies\tvoxel_size\nfly_1\tfly\t1,1,1\nfrog_2\tfrog\t2,0.5,0.5\n"
@@ -173,6 +173,7 @@ def test_a_name_cannot_end_the_script_that_holds_the_data():
     assert "&lt;i&gt; (fly &amp; co)" in page
 
 
+@pytest.mark.slow
 def test_a_folder_of_trees_alone_is_enough_and_a_tracer_is_added_by_its_files(dataset, tmp_path):
     command = [
         sys.executable,

@@ -142,6 +142,7 @@ def test_rotation_and_shift_do_not_matter(pair, seed):
     assert_same(found, expected, ("hausdorff",), rel=2e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs(shortest=0.6), st.floats(0, 6))  # of two nodes in one place rounding would choose
 def test_diadem_does_not_depend_on_the_direction_in_the_plane(pair, angle):
@@ -152,6 +153,7 @@ def test_diadem_does_not_depend_on_the_direction_in_the_plane(pair, angle):
     assert_same(found, expected, ("diadem", "diadem_missed", "diadem_excess"), rel=1e-9)
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs(shortest=0.6), st.integers(0, 2**32 - 1))
 def test_the_choice_of_roots_does_not_matter_for_geometry(pair, seed):
@@ -169,6 +171,7 @@ def test_the_choice_of_roots_does_not_matter_for_geometry(pair, seed):
         assert_same(found, expected, ("esa", "esa_12", "esa_21"), rel=1e-9)
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs(shortest=0.6), st.integers(0, 2**32 - 1))
 def test_the_root_of_the_prediction_alone_matters_for_nothing(pair, seed):
@@ -208,6 +211,7 @@ def test_finer_nodes_change_lengths_little_and_distances_within_their_bounds(pai
         assert_same(found, expected, (f"distance_median_{way}", f"distance_p95_{way}"), abs=0.75)
 
 
+@pytest.mark.slow
 @FEW
 @given(trees(), st.integers(2, 4), st.integers(0, 2**32 - 1))
 def test_cut_edges_move_esa_by_less_than_5_percent(tree, pieces, seed):
@@ -226,6 +230,7 @@ NUMBERS = (
 )
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs())
 def test_eight_times_as_large_with_all_settings_is_the_same_picture(pair):
@@ -237,6 +242,7 @@ def test_eight_times_as_large_with_all_settings_is_the_same_picture(pair):
     assert_same(found, {name: 8 * expected[name] for name in LENGTHS}, rel=2e-4)
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs(shortest=0.6))
 def test_a_file_in_nm_or_in_voxels_is_the_tree_in_um(tmp_path_factory, pair):
@@ -264,6 +270,7 @@ def test_more_tolerance_finds_no_less(pair):
             assert curve[0] - 1e-9 <= found[name] <= curve[1] + 1e-9
 
 
+@pytest.mark.slow
 @FEW
 @given(pairs())
 def test_wider_limits_find_no_less(pair):

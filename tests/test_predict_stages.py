@@ -1,15 +1,18 @@
 """tile, infer and stack on files: the volume that comes out, and what a killed run leaves."""
 
 import hashlib
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from conftest import save_slices
-from pipeline import config, volume
+from conftest import ROOT, line, save_slices
+from pipeline import blocks, config, swc, volume
 from pipeline.errors import InputError
 from pipeline.network.slices import Architecture, SliceSegmenter
-from pipeline.stages import infer, ingest, stack, tile
+from pipeline.stages import evaluate, infer, ingest, stack, tile
 
 TILE = config.Tile(overlap=0.25, block_voxels=65_536)
 
@@ -29,8 +32,8 @@ def made(tmp_path_factory, tiny_module):
     return folder
 
 
-def predicted(made, output, *, plan="plan.json"):
-    infer.run(made / "image.zarr", made / plan, made / "w.safetensors", output)
+def predicted(made, output, *, plan="plan.json", **options):
+    infer.run(made / "image.zarr", made / plan, made / "w.safetensors", output, **options)
     stack.run(made / "image.zarr", made / plan, output, output.with_suffix(".zarr"))
     return volume.open_volume(output.with_suffix(".zarr"))
 
@@ -52,6 +55,20 @@ def test_a_prediction_says_what_made_it(made, tmp_path):
     assert told["version"] and told["torch"]
 
 
+def test_the_scores_of_a_tree_say_what_made_it(made, tmp_path):
+    prediction = predicted(made, tmp_path / "blocks")
+    swc.write(tmp_path / "tree.swc", line((5, 5, 5), (20, 5, 5), pieces=4), header={})
+    evaluate.run(
+        prediction=tmp_path / "tree.swc", image=tmp_path / "blocks.zarr", output=tmp_path / "metrics.json"
+    )
+    scores = json.loads((tmp_path / "metrics.json").read_text())
+    told = prediction.attributes["network"]
+    assert {name: scores[name] for name in evaluate.PROVENANCE} == {
+        name: told[name] for name in evaluate.PROVENANCE
+    }
+    assert all(told[name] for name in evaluate.PROVENANCE)
+
+
 def test_two_jobs_of_one_sample_at_once_leave_a_whole_folder(made, tmp_path, monkeypatch):
     expected = predicted(made, tmp_path / "expected").array[:]
     calls, original = [], infer._predict
@@ -65,6 +82,20 @@ def test_two_jobs_of_one_sample_at_once_leave_a_whole_folder(made, tmp_path, mon
     monkeypatch.setattr(infer, "_predict", overtaken)
     result = predicted(made, tmp_path / "twice").array[:]
     np.testing.assert_array_equal(result, expected)
+    assert not list(tmp_path.glob(".twice*"))
+
+
+def test_a_job_whose_folder_is_taken_while_it_writes_ends_well_too(made, tmp_path, monkeypatch):
+    expected = predicted(made, tmp_path / "expected").array[:]
+    original = infer.np.save
+
+    def overtaken(file, array):
+        monkeypatch.setattr(infer.np, "save", original)
+        infer.run(made / "image.zarr", made / "plan.json", made / "w.safetensors", tmp_path / "twice")
+        original(file, array)
+
+    monkeypatch.setattr(infer.np, "save", overtaken)
+    np.testing.assert_array_equal(predicted(made, tmp_path / "twice").array[:], expected)
     assert not list(tmp_path.glob(".twice*"))
 
 
@@ -102,6 +133,58 @@ def test_a_killed_inference_goes_on_behind_its_last_block(made, tmp_path, monkey
         "killed",
         "killed.zarr",
     ]
+
+
+@pytest.mark.parametrize("changed", ["version of the code", "version of the stage", "torch", "arithmetic"])
+def test_blocks_of_a_killed_run_are_not_mixed_with_those_of_another(made, tmp_path, monkeypatch, changed):
+    import torch
+
+    calls, original = [], infer._predict
+
+    def killed_at_the_second(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(infer, "_predict", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        predicted(made, tmp_path / "blocks")
+    settings = config.Infer()
+    if changed == "version of the code":
+        monkeypatch.setattr(infer, "__version__", "99")
+    elif changed == "version of the stage":
+        monkeypatch.setitem(infer.VERSIONS, "infer", 99)
+    elif changed == "torch":
+        monkeypatch.setattr(torch, "__version__", "2.99.0")
+    else:
+        settings = config.Infer(precision="bf16")
+    predicted(made, tmp_path / "blocks", settings=settings)
+    assert len(calls) == 2 + len(list((tmp_path / "blocks").glob("*.npy"))), "every block was computed again"
+
+
+def test_more_blocks_than_a_process_may_open_become_one_volume(made, tmp_path):
+    shape = (20, 50, 50)
+    grid = blocks.Grid(shape=shape, window=(1, 5, 5), core=(1, 5, 5), stride=(1, 5, 5))
+    plan = blocks.make_plan(np.zeros(grid.counts, bool), grid, plane=5, voxels=250)
+    voxels = np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8)
+    (tmp_path / "blocks").mkdir()
+    (tmp_path / "plan.json").write_text(blocks.plan_text(plan))
+    (tmp_path / "blocks/made.json").write_text(json.dumps({"channels": ["neurite"]}))
+    for index, block in enumerate(plan.blocks):
+        box = tuple(slice(*ends) for ends in zip(block.start, block.stop))
+        np.save(tmp_path / f"blocks/{index:06d}.npy", voxels[(slice(None), *box)])
+    assert len(plan.blocks) >= 200
+    code = (
+        "import resource, sys; from pathlib import Path; from pipeline.stages import stack;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); stack.run(*map(Path, sys.argv[1:]))"
+    )
+    paths = [made / "image.zarr", tmp_path / "plan.json", tmp_path / "blocks", tmp_path / "out.zarr"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(volume.open_volume(tmp_path / "out.zarr").array[:], voxels)
 
 
 def test_weights_for_other_windows_are_refused(made, tmp_path):

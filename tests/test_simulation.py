@@ -195,6 +195,7 @@ def test_a_scene_shows_its_neurites(seed):
     assert image[neurite].mean() > image[~neurite].mean()
 
 
+@pytest.mark.slow
 def test_demo_neurons_grow_harder_and_their_light_lies_on_their_tree():
     contrasts = []
     for index in range(3):
@@ -223,6 +224,7 @@ def test_several_trees_may_differ_in_light_and_staining():
     assert near / far == pytest.approx(4, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_demo_dataset_is_found_read_and_the_same_each_time(tmp_path):
     settings = config.Simulate(neurons=2, seed=3)
     for folder in ("once", "again"):

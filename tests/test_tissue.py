@@ -77,6 +77,7 @@ def test_trees_run_within_their_cells(made):
         assert swc.cable_length(tree) >= 0.3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_tissue():
     one, two, other = block(), block(), block(seed=1)
     assert one.image.tobytes() == two.image.tobytes()
@@ -87,6 +88,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_tissue():
     assert one.labels.tobytes() != other.labels.tobytes()
 
 
+@pytest.mark.slow
 def test_one_section_is_lost_and_one_is_shifted():
     good = block(microscope=CLEAN)
     bad = block(microscope=Microscope(noise=0.0, uneven=0.0, lost=1, shifted=1))

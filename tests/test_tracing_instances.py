@@ -109,6 +109,7 @@ def test_short_trees_and_dust_are_left_out(two):
     assert traced(0 * two) == {}
 
 
+@pytest.mark.slow
 def test_the_trees_do_not_depend_on_the_number_of_workers(two):
     one, many = traced(two, workers=1), traced(two, workers=2)
     assert list(one) == list(many)

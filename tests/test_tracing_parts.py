@@ -206,3 +206,31 @@ def test_a_branch_on_a_start_that_runs_within_the_trunk_is_kept_and_hangs_on_the
     forks = made.xyz[graph.degree(made) > 2]
     np.testing.assert_allclose(sorted(forks[:, 0]), [20, 30.3], atol=1.0)
     assert graph.pieces(made).max() == 0
+
+
+class Counting(Field):
+    """A field that notes how many places are looked at together."""
+
+    looked = []  # noqa: RUF012
+
+    def at(self, xyz):
+        self.looked.append(xyz.size // 3)
+        return super().at(xyz)
+
+
+def test_one_thick_node_does_not_make_every_ray_long(monkeypatch):
+    thin = straight((2, 12, 10), (38, 12, 10), step=0.02, radius_um=0.5)
+    thick = straight((50, 12, 10), (50.3, 12, 10), step=0.4, radius_um=20.0)
+    tree = joined(thin, thick)
+    probability = painted(joined(thin, straight((50, 12, 10), (50.3, 12, 10), radius_um=4.0)))
+    way, length, closed = radius._rays(tree, Field(probability, VOXEL))
+    Counting.looked.clear()
+    monkeypatch.setattr(radius, "PLACES", 200_000)
+    found = radius._rays(tree, Counting(probability, VOXEL))
+    step = min(VOXEL) / 2
+    alone = radius.RAYS * (2 + (radius.REACH * tree.radius + 2 * max(VOXEL)) / step)
+    assert max(Counting.looked) <= radius.PLACES
+    assert sum(Counting.looked) < 1.3 * alone.sum()
+    assert alone.max() * len(tree) > 10 * alone.sum(), "looked along together they would be many more"
+    for one, other in zip((way, length, closed), found):
+        np.testing.assert_array_equal(one, other)

@@ -16,8 +16,9 @@ from pipeline.stages import ingest
 from pipeline.stages import train as stages_train
 from pipeline.swc import Tree
 from pipeline.training import augment, loop, losses, pairs, store
+from pipeline.training.material import Material
 from pipeline.training.pairs import RIM
-from pipeline.training.slices import SliceTask, dice, shares
+from pipeline.training.slices import SliceTask, dice
 
 VOXEL_SIZE = (1.0, 0.5, 0.5)
 
@@ -31,7 +32,7 @@ def straight(y=16.0, z=4.0, radius=1.0):
 @pytest.fixture
 def pair():
     image = np.zeros((9, 64, 64), np.float32)
-    image[4, 31:34, 2:59] = 1
+    image[4, 31:34, 2:59] = 100
     return pairs.from_tree("tube", image, [straight()], VOXEL_SIZE, complete=True)
 
 
@@ -44,9 +45,9 @@ def test_foreground_lies_on_the_tube_and_nowhere_else(pair):
 
 def test_a_bright_structure_that_was_not_traced_does_not_count_and_the_background_does():
     image = np.zeros((9, 64, 64), np.float32)
-    image[4, 30:35] = 1
-    image[4, 5:9] = 1  # 12 um beside the tree: somebody else's neuron
-    image[4, 50, 20] = 1  # a speck of noise is background
+    image[4, 30:35] = 100
+    image[4, 5:9] = 100  # 12 um beside the tree: somebody else's neuron
+    image[4, 50, 20] = 100  # a speck of noise is background
     tree = [straight()]
     counts = pairs.from_tree("two", image, tree, VOXEL_SIZE, complete=False).counts
     assert not counts[4, 5:9].any()
@@ -73,13 +74,13 @@ def test_a_window_and_its_target_stay_together_whatever_is_flipped_and_zoomed(pa
         rng = np.random.default_rng(seed)
         window, target, weight = augment.sample_window(rng, pair, depth=5, tile=32)
         assert window.shape == (5, 32, 32)
-        bright = window[2] > 0.9
+        bright = window[2] > 90
         # The line is brighter in the centre slice than elsewhere only where the target says neurite.
         assert not np.any(bright & (target == 0) & (weight > 0)), seed
 
 
 def test_changes_keep_the_window_in_its_range_and_its_type():
-    window = np.random.default_rng(0).random((5, 32, 32), np.float32)
+    window = 20 * np.random.default_rng(0).random((5, 32, 32), np.float32)
     for seed in range(60):
         changed = augment.change_image(np.random.default_rng(seed), window)
         assert changed.dtype == np.float32
@@ -138,12 +139,13 @@ class Killed(Exception):
     pass
 
 
-def task_of(pairs, *, batch=2, held_out=(), **rates):
+def material(pairs=(), judges=(), empty=()):
+    return Material([*pairs], [], [], [*judges], [], [*empty])
+
+
+def task_of(pairs, *, batch=2, **rates):
     rates = {"encoder_rate": 2e-4, "decoder_rate": 1e-3, "layer_decay": 0.75, **rates}
-    share = np.ones(max(len(pairs), 1))
-    return SliceTask(
-        list(pairs), share, held_out=list(held_out), batch=batch, depth=5, tile=32, seed=1, **rates
-    )
+    return SliceTask(material(pairs), simulated_share=0.4, batch=batch, depth=5, tile=32, seed=1, **rates)
 
 
 def tiny():
@@ -201,6 +203,7 @@ def test_a_checkpoint_of_other_settings_is_put_aside_and_told(tmp_path, pair, ca
     assert (tmp_path / "b/checkpoint.other").is_file()
 
 
+@pytest.mark.slow
 def test_training_on_one_tube_finds_it(tmp_path, pair):
     task, log = task_of([pair], batch=4, decoder_rate=5e-3), tmp_path / "log.tsv"
     loop.fit(tiny(), task, steps=60, checkpoint=tmp_path / "c", log=log, workers=0)
@@ -215,28 +218,48 @@ def test_a_window_of_one_slice_is_changed_without_a_neighbour_to_lose():
 
 
 @pytest.mark.parametrize(
-    ("trained", "scenes", "expected"),
-    [(2, 2, [0.3, 0.3, 0.2, 0.2]), (2, 0, [0.5, 0.5]), (0, 2, [0.5, 0.5])],
+    ("images", "remade", "scenes", "expected"),
+    [
+        (2, 0, 2, [0.3, 0.3, 0.2, 0.2]),
+        (1, 1, 1, [0.3, 0.3, 0.4]),
+        (2, 0, 0, [0.5, 0.5]),
+        (0, 0, 2, [0.5, 0.5]),
+    ],
 )
-def test_shares_are_whole_with_and_without_simulations(trained, scenes, expected):
-    np.testing.assert_allclose(shares(trained, scenes, simulated_share=0.4), expected)
+def test_shares_are_whole_with_and_without_simulations(pair, images, remade, scenes, expected):
+    share = Material([pair] * images, [pair] * remade, [pair] * scenes, [], [], []).shares(0.4)
+    np.testing.assert_allclose(share, expected)
+
+
+class Bright(torch.nn.Module):
+    """A network to which what is brighter than a grey of 1/2 is neurite."""
+
+    def __init__(self):
+        super().__init__()
+        self.architecture = Architecture(tile=32, width=24, blocks=4, heads=3)
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, window):
+        return (window[:, :, 2] - 0.5) * 40
 
 
 def test_dice_leaves_the_rim_out(pair):
-    """A network that draws the neurites a rim thicker than they are is right everywhere that counts."""
+    drawn = (100 * (pair.distance <= reach).astype(np.float16) for reach in (RIM, 2))
+    exact, thick = (dataclasses.replace(pair, image=image) for image in drawn)
+    assert dice(Bright(), exact) == 1
+    assert dice(Bright(), thick) < 1
 
-    class Drawn(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.architecture = Architecture(tile=32, width=24, blocks=4, heads=3)
-            self.nothing = torch.nn.Parameter(torch.zeros(1))
 
-        def forward(self, window):
-            return (window[:, :, 2] - 0.5) * 40
-
-    image = (pair.distance <= RIM).astype(np.float16)
-    assert dice(Drawn(), dataclasses.replace(pair, image=image)) == 1
-    assert dice(Drawn(), dataclasses.replace(pair, image=(pair.distance <= 2).astype(np.float16))) < 1
+def test_noise_taken_for_neurite_costs_ten_times_its_share(pair):
+    dark = pairs.empty("dark", np.zeros((9, 64, 64), np.float32))
+    spoilt = dataclasses.replace(dark, image=dark.image + 100 * (np.arange(64) < 16).astype(np.float16))
+    exact = dataclasses.replace(pair, image=100 * (pair.distance <= 0).astype(np.float16))
+    scores = []
+    for empty in (dark, spoilt):
+        task = task_of([pair])
+        task.material = Material([], [], [], [exact], [exact], [empty])
+        scores.append(task.validate(Bright()))
+    assert scores == pytest.approx([1.0, 1.0 - 10 * 0.25])
 
 
 def test_a_volume_of_several_slabs_gives_the_pair_of_one(tmp_path, pair, monkeypatch):
@@ -257,7 +280,7 @@ def test_a_volume_of_several_slabs_gives_the_pair_of_one(tmp_path, pair, monkeyp
 @pytest.fixture
 def sheet(tmp_path):
     """A training sheet of an ingested tube with an SWC, and of one with a label image beside it."""
-    image = np.full((9, 64, 64), 10, np.uint8)
+    image = np.random.default_rng(0).integers(5, 16, (9, 64, 64)).astype(np.uint8)
     image[4, 31:34, 2:59] = 200
     labels = np.full(image.shape, pairs.BACKGROUND, np.uint8)
     labels[4, 31:34, 2:59] = pairs.NEURITE
@@ -274,14 +297,17 @@ def sheet(tmp_path):
     return tmp_path / "samples.tsv"
 
 
-SETTINGS = config.Train(steps=2, simulated=0, start="", batch=1, window=32)
+SETTINGS = config.Train(steps=2, simulated=0, remade=1, start="", batch=1, window=32)
 
 
-def test_trees_and_label_images_both_teach_and_the_card_says_which(sheet, tmp_path):
-    settings = SETTINGS.model_copy(update={"validation": "labels"})
+@pytest.mark.slow
+@pytest.mark.parametrize("left_out", ["labels", "tree"])
+def test_trees_and_label_images_both_teach_and_the_card_says_which(sheet, tmp_path, left_out):
+    settings = SETTINGS.model_copy(update={"validation": left_out})
     stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=settings)
     card = (tmp_path / "w.md").read_text()
-    assert "trained on: tree\n" in card and "held out (scored only): labels\n" in card
+    taught = {"labels": "tree", "tree": "labels"}[left_out]
+    assert f"trained on three quarters of: {taught}; 1 parts" in card
     about = contract.read(tmp_path / "w.safetensors")
     assert about.window == (5, 32, 32)
     assert about.voxel_um == ((0.2, 0.2, 0.2), (3.2, 0.8, 0.8))
@@ -289,7 +315,7 @@ def test_trees_and_label_images_both_teach_and_the_card_says_which(sheet, tmp_pa
 
 
 def test_a_start_of_our_own_keeps_its_sizes_and_the_card_tells_them(sheet, tmp_path):
-    start = save_slices(tmp_path / "start.safetensors", tiny())
+    start = save_slices(tmp_path / "start.safetensors", tiny())  # GroupNorm is folded away
     settings = SETTINGS.model_copy(update={"start": str(start), "window": 64, "depth": 3})
     stages_train.run([sheet], output=tmp_path / "w.safetensors", workers=0, settings=settings)
     assert contract.read(tmp_path / "w.safetensors").window == (5, 32, 32)

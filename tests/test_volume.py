@@ -217,6 +217,27 @@ def test_a_missing_file_and_a_plain_folder_are_refused(tmp_path):
         images.open_image(tmp_path)
 
 
+def test_a_doctype_in_ome_xml_is_refused(tmp_path, stack):
+    """Entities declared in one may expand without bound."""
+    xml = (
+        '<?xml version="1.0"?>{}<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="52" SizeY="40" SizeZ="9" SizeC="1"'
+        ' SizeT="1" PhysicalSizeX="{}" PhysicalSizeY="1" PhysicalSizeZ="1"><TiffData/></Pixels></Image></OME>'
+    )
+    for doctype, size in (
+        ("", "0.5"),
+        ('<!DOCTYPE OME [<!ENTITY a "0.5">]>', "&a;"),
+        ("<!doctype OME>", "1"),
+    ):
+        description = xml.format(doctype, size)
+        tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=None, description=description)
+        if doctype:
+            with pytest.raises(InputError, match="a DOCTYPE in its OME-XML"):
+                images.open_image(tmp_path / "a.ome.tif")
+        else:
+            assert images.open_image(tmp_path / "a.ome.tif").voxel_size == (1, 1, 0.5)
+
+
 @pytest.mark.parametrize("kept", [0.001, 0.05, 0.3, 0.5, 0.9, 0.99, 0.9999])
 @pytest.mark.parametrize(
     "options",

@@ -18,8 +18,10 @@ import yaml
 
 from conftest import ROOT, line, save_slices
 from pipeline import project, rasterise, swc
+from pipeline.__main__ import STAGES
 from pipeline.errors import InputError
 from pipeline.network import contract
+from pipeline.stages import VERSIONS
 
 VOXEL_SIZE = (1.0, 0.5, 0.5)
 PER_SAMPLE = ("ingest", "tile", "infer", "stack", "segment", "trace", "evaluate", "draw")
@@ -98,6 +100,7 @@ SHEET = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "sheet", "samples"),
     [
@@ -116,16 +119,19 @@ def test_plan_of_a_dataset(tmp_path, weights_file, names, sheet, samples):
     assert planned(tmp_path, config=config) == counts(samples)
 
 
+@pytest.mark.slow
 def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
     jobs = planned(tmp_path, config={"weights": str(weights_file), "simulate": {"neurons": 4}})
     assert jobs == counts(4, simulate=1, total=8 * 4 + 3)
 
 
+@pytest.mark.slow
 def test_without_weights_the_plan_trains_first(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif"])), "weights": ""}
     assert planned(tmp_path, config=config) == counts(2, train_network=1, total=8 * 2 + 3)
 
 
+@pytest.mark.slow
 def test_train_is_a_target_that_needs_no_weights(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc"])), "weights": "none/such"}
     assert planned(tmp_path, "train", config=config) == {
@@ -136,6 +142,77 @@ def test_train_is_a_target_that_needs_no_weights(tmp_path):
     }
 
 
+@pytest.mark.slow
+def test_labels_beside_an_image_are_an_input_of_the_training(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.ome.tif", "a_labels.tif", "b.tif"])
+    config = {"dataset": str(folder), "weights": ""}
+    assert planned(tmp_path, "train", config=config)["ingest"] == 1
+    found = project.open_project(config)
+    assert found.taught("lm") == ["a"]
+    assert f"\t{folder}/a_labels.tif\t" in found.training_sheet("lm")
+    assert found.truths("lm") == [folder / "a_labels.tif"]
+    assert "truth=lambda wildcards: PROJECT.truths(" in (ROOT / "workflow/rules/train.smk").read_text()
+
+
+def test_labels_within_a_file_are_taught_from_the_file(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.h5"])
+    (folder / "samples.tsv").write_text("sample\timage\treference\na\ta.h5:/raw\ta.h5:/labels\n")
+    found = project.open_project({"dataset": str(folder), "weights": ""})
+    assert found.truths("lm") == found.image("a") == [folder / "a.h5"]
+    assert f"\t{folder}/a.h5:/labels\t" in found.training_sheet("lm")
+
+
+def test_the_shipped_weights_are_found_from_any_folder(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.tif"])
+    assert planned(tmp_path, config={"dataset": str(folder)}) == counts(1)
+
+
+SHARED_IMAGE = (
+    "sample\timage\troot\tvoxel_size\n"
+    "left\ta.tif\t1,1,1\nother\tb.tif\nright\ta.tif\t9,9,1\nwide\ta.tif\t\t2,2,2\n"
+)
+
+
+def test_two_neurons_of_an_image_share_all_that_is_made_before_trace(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    (folder / "samples.tsv").write_text(SHARED_IMAGE)
+    jobs = planned(tmp_path, config={"dataset": str(folder), "weights": str(weights_file)})
+    assert {jobs[rule] for rule in ("ingest", "tile", "infer", "stack", "segment")} == {3}
+    assert {jobs[rule] for rule in ("trace", "evaluate", "draw")} == {4}
+
+
+def test_neurons_of_an_image_lie_in_one_batch(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    (folder / "samples.tsv").write_text(SHARED_IMAGE)
+    found = project.open_project({"dataset": str(folder), "weights": str(weights_file), "batch": 2})
+    assert found.batches() == {"0000": ["left", "right"], "0001": ["other", "wide"]}
+    assert found.volumes == {"left": "left", "other": "other", "right": "left", "wide": "wide"}
+
+
+def test_the_modality_of_a_sample_is_what_the_sheet_says_else_the_config(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif", "c.tif"])
+    sheet = "sample\timage\tmodality\na\ta.tif\tlm\nb\tb.tif\tem\nc\tc.tif\n"
+    (folder / "samples.tsv").write_text(sheet)
+    for default in ("lm", "em"):
+        weights = {"lm": str(weights_file), "em": "other"}
+        found = project.open_project({"dataset": str(folder), "weights": weights, "modality": default})
+        assert [found.modality(name) for name in "abc"] == ["lm", "em", default]
+        assert found.of_modality(default) == [name for name in "abc" if found.modality(name) == default]
+        assert found.many_trees("b") and not found.many_trees("a")
+        assert found.weights("lm") == str(weights_file)
+
+
+def test_one_weights_file_for_a_dataset_of_two_modalities_is_refused(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    config = {"dataset": str(folder), "weights": str(weights_file)}
+    (folder / "samples.tsv").write_text("sample\timage\tmodality\na\ta.tif\tem\nb\tb.tif\tem\n")
+    assert project.open_project(config).weights("em") == str(weights_file)
+    (folder / "samples.tsv").write_text("sample\timage\tmodality\na\ta.tif\tlm\nb\tb.tif\tem\n")
+    with pytest.raises(InputError, match="one file, .*for a dataset of two modalities"):
+        project.open_project(config)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("pretrain", "ingested"), [("none", 1), ("gaussian_mask", 2)])
 def test_train_takes_labels_of_electron_microscopy(tmp_path, pretrain, ingested):
     folder = make_folder(tmp_path / "data", ["a.tif", "b.tif", "truth.h5"])
@@ -170,6 +247,7 @@ def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     assert planned(tmp_path, config=config) == {"batch": 3, "summarize": 1, "all": 1, "total": 5}
 
 
+@pytest.mark.slow
 def test_plan_for_a_cluster(tmp_path, weights_file):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
@@ -186,9 +264,15 @@ def test_the_clusters_profile_repeats_the_default_one():
     rules = set(
         re.findall(r"^ *rule (\w+):", "".join(p.read_text() for p in ROOT.glob("workflow/**/*.smk")), re.M)
     )
-    assert {*slurm["set-threads"], *slurm["set-resources"]} <= rules
+    rooms = "".join(path.read_text() for path in ROOT.glob("workflow/**/*.smk"))
+    for rule in {*slurm["set-threads"], *slurm["set-resources"]}:
+        assert rule in rules
+        assert "shell:" in re.split(r"^ *rule ", rooms.split(f"rule {rule}:")[1], flags=re.M)[0], (
+            f"{rule} runs nothing"
+        )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -225,6 +309,21 @@ def test_mistake_ends_the_run_with_one_clear_line(tmp_path, config, words):
     assert not (tmp_path / "results/metrics.tsv").exists()
 
 
+def test_every_stage_has_a_version_and_every_rule_that_calls_it_passes_it():
+    assert set(VERSIONS) == set(STAGES)
+    called = set()
+    for path in ROOT.glob("workflow/**/*.smk"):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            for stage in re.findall(r"python -m pipeline (\w+)", rule):
+                called.add(stage)
+                assert f'version=VERSIONS["{stage}"]' in rule, f"{path.name}: rule {rule.split(':')[0]}"
+            if "python -m pipeline {params.stage}" in rule:  # the one rule of both trainings
+                called |= {"train", "train_em"}
+                assert "version=lambda wildcards: VERSIONS[TRAINING[wildcards.modality]]" in rule
+    assert called == set(STAGES)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--snakefile", "workflow/batch.smk"]])
 def test_snakemake_finds_nothing_to_remark(arguments):
     done = subprocess.run(
@@ -332,6 +431,7 @@ def tree_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_told_and_the_others_finish(first_run):
     folder, status, said = first_run
     assert status != 0
@@ -346,6 +446,7 @@ def test_a_bad_image_is_told_and_the_others_finish(first_run):
     assert not (folder / "results/run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_row_of_the_sheet_fails_alone(settings, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -368,6 +469,7 @@ def test_a_wrong_row_of_the_sheet_fails_alone(settings, tmp_path):
     assert "line 3, voxel_size" in before and "line 4, image" in before
 
 
+@pytest.mark.slow
 def test_a_good_image_becomes_a_tree_with_scores_and_a_picture(first_run):
     results = first_run[0] / "results"
     assert len(swc.read(results / "straight/straight.swc")) > 5
@@ -388,6 +490,7 @@ def repaired(first_run, settings, neurites) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
     status, said = snakemake(repaired, config=settings)
     assert status == 0
@@ -395,6 +498,7 @@ def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
     assert set(read_table(repaired / "results/metrics.tsv")) == {"bent ü", "straight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "first"),
     [
@@ -413,6 +517,7 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows_and_nothing_else(
     assert jobs == {**dict.fromkeys(after, 2), "summarize": 1, "all": 1, "total": 2 * len(after) + 2}
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaired, settings):
     before = (repaired / "results/metrics.tsv").read_bytes()
     with project.hold(repaired / "results"):
@@ -423,10 +528,12 @@ def test_a_second_run_on_the_same_results_is_refused_and_changes_nothing(repaire
     assert (repaired / "results/run.json").exists()
 
 
+@pytest.mark.slow
 def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
     assert planned(repaired, "--cores", "1", config=settings, STACK2SWC_INFER_BATCH="3") == {}
 
 
+@pytest.mark.slow
 def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
     train = {"steps": 2, "simulated": 0, "start": "", "batch": 1, "window": 32, "validation": ""}
     config = {"dataset": str(neurites), "weights": "", "train": train}
@@ -439,6 +546,7 @@ def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
     assert jobs["infer"] == jobs["draw"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired, settings, tmp_path):
     running = subprocess.Popen(
         command(tmp_path, config=settings),
@@ -458,6 +566,7 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired
     assert not list(tmp_path.glob("results/**/*.tmp.*"))
 
 
+@pytest.mark.slow
 def test_batches_end_with_the_same_bytes_and_tell_a_bad_image(repaired, settings, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(settings["dataset"], data)

@@ -25,7 +25,6 @@ from pipeline.config.base import (
 from pipeline.config.draw import Draw
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.infer import Infer
-from pipeline.config.ingest import Ingest
 from pipeline.config.segment import Segment
 from pipeline.config.simulate import Simulate
 from pipeline.config.skeletonize import Skeletonize
@@ -38,6 +37,7 @@ from pipeline.errors import InputError
 __all__ = [
     "MODALITIES",
     "Config",
+    "Modality",
     "Settings",
     "describe",
     "dotted",
@@ -97,7 +97,6 @@ class Config(Settings):
     )
 
     weights: Weights = Weights()
-    ingest: Ingest = Ingest()
     tile: Tile = Tile()
     infer: Infer = Infer()
     segment: Segment = Segment()

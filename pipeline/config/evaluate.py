@@ -4,7 +4,7 @@ from pipeline.config.base import Settings, setting
 
 
 class Evaluate(Settings):
-    """Tree against reference."""
+    """Trees and cells against references."""
 
     tolerance_um: float = setting(
         1.5,
@@ -36,4 +36,16 @@ class Evaluate(Settings):
         False,
         "NBLAST too: similarity of type, by navis (seconds).",
         why="importing navis takes longer than all other scores of a tree",
+    )
+    cell_tolerance_um: float = setting(
+        0.2,
+        "tolerance_um of electron microscopy.",
+        why="about the radius of a neurite: a centre line within its own cell counts",
+        gt=0,
+    )
+    cell_min_length_um: float = setting(
+        1.0,
+        "Reference skeletons with less cable (um) are compared with no tree.",
+        why="skeletonize.min_length_um: what is shorter has none",
+        ge=0,
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import split
-from pipeline.images.source import Planes, Source, VoxelSize, damage, in_um, sizes
+from pipeline.images.source import Planes, Source, VoxelSize, check_declared, damage, in_um, sizes
 
 # Attributes that hold z, y, x edges of a voxel: ours, that of CREMI and of many others, that of Fiji's plug-in.
 VOXEL_SIZES = {"voxel_size_nm": "nm", "resolution": "nm", "element_size_um": "um"}
@@ -17,7 +17,7 @@ def open_image(path: Path) -> Source:
 
     The voxel size is that of the first of VOXEL_SIZES on the data set, else on the file. Planes are read on demand,
     the file is open only meanwhile. Raises InputError for a missing or damaged file, a data set that is not there
-    (with the names of those there), one that is no stack.
+    (with the names of those there), one that is no stack or declares more than the file can hold.
     """
     import h5py
 
@@ -34,6 +34,7 @@ def open_image(path: Path) -> Source:
     *lead, depth, height, width = shape
     if any(length != 1 for length in lead):
         raise InputError(f"{file}:/{name}", f"an array of {sizes(shape)}", "one stack (z, y, x)")
+    check_declared(Path(path), shape, dtype, file_bytes=file.stat().st_size)
     front = (0,) * len(lead)
 
     def read(first: int, last: int) -> np.ndarray:
@@ -46,12 +47,6 @@ def open_image(path: Path) -> Source:
 def shape(path: Path) -> tuple[int, int, int]:
     """(z, y, x) of a data set."""
     return open_image(path).shape
-
-
-def check_labels(path: Path, source: Source) -> None:
-    """InputError unless the voxels are labels: unsigned integers of 8 to 64 bits."""
-    if source.dtype.kind != "u":
-        raise InputError(path, f"labels of type {source.dtype}", "uint8, uint16, uint32 or uint64")
 
 
 def _named(file: Path, stored, name: str) -> str:

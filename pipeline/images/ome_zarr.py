@@ -1,12 +1,14 @@
 """OME-Zarr folders (0.4, 0.5) as sources."""
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.images.source import Planes, Source, VoxelSize, in_um, sizes
+from pipeline.images.source import EXPANSION, Planes, Source, VoxelSize, check_declared, in_um, sizes
 
 
 def open_image(path: Path) -> Source:
@@ -20,6 +22,7 @@ def open_image(path: Path) -> Source:
     if any(size != 1 for size in lead) or depth == 1:
         found = f"an array of {sizes(array.shape)}"
         raise InputError(path, found, "one channel, one time point, two planes or more")
+    _check_declared(path, array)
     front: tuple[Any, ...] = (0,) * len(lead)
 
     def read(first: int, last: int) -> np.ndarray:
@@ -29,14 +32,27 @@ def open_image(path: Path) -> Source:
 
 
 def shape(path: Path) -> tuple[int, int, int]:
-    """(z, y, x) of the largest array of the folder."""
+    """(z, y, x) of the largest array of the folder; InputError where its files cannot hold it."""
     import zarr
 
     largest = max(
         (array for _, array in zarr.open_group(path, mode="r").arrays()), key=lambda array: array.size
     )
+    _check_declared(path, largest)
     depth, height, width = largest.shape[-3:]
     return depth, height, width
+
+
+def _check_declared(path: Path, array: Any) -> None:
+    """Refuse a folder whose files are too few; counts them only until they are enough, which the first chunk is."""
+    enough = math.prod(array.shape) * array.dtype.itemsize / EXPANSION
+    found = 0
+    for parent, _, files in os.walk(path):
+        for name in files:
+            found += os.stat(os.path.join(parent, name)).st_size
+            if found >= enough:
+                return
+    check_declared(path, array.shape, array.dtype, file_bytes=found)
 
 
 def level_0(path: Path, group: Any) -> tuple[Any, VoxelSize | None]:

@@ -87,6 +87,14 @@ def in_um(edges: Sequence[Any], units: Sequence[str]) -> VoxelSize | None:
     return z, y, x
 
 
+def doubt(voxel_size: VoxelSize) -> str:
+    """What is odd about a voxel size (um) of electron microscopy, as a line of the log; "" where nothing is."""
+    if max(voxel_size) <= 1:
+        return ""
+    edges = " x ".join(f"{edge:g}" for edge in voxel_size)
+    return f"warning: voxels of {edges} um (z,y,x) in electron microscopy: were nm given as um?"
+
+
 def sizes(shape: tuple[int, ...]) -> str:
     """(9, 40, 52) -> "9 x 40 x 52"."""
     return " x ".join(map(str, shape))

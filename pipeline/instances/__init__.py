@@ -36,8 +36,8 @@ def segment(
     (affinity_x_9); all (z, y, x), uint8 0..255 or floats 0..1. voxel_size: z, y, x um; sections more than twice as
     far apart as pixels are cut into fragments one by one. beta: of the multicut; a smaller one merges more.
     cutting: of its fragments. link: of the components. bias: of the mutex watershed. min_foreground: voxels of less
-    belong to no cell. restrict: no affinity above the foreground. Cells below min_size_um3 become 0. Takes 20
-    (sections) to 40 bytes a voxel, mutex 200.
+    belong to no cell (0: cells fill the volume, as in a truth without membranes). restrict: no affinity above the
+    foreground. Cells below min_size_um3 become 0. Takes 20 (sections) to 40 bytes a voxel, mutex 200.
     """
     foreground, affinities = prepared(prediction, min_foreground=min_foreground, restrict=restrict)
     flat = is_flat(voxel_size)
@@ -69,7 +69,7 @@ def prepared(
         for name, channel in prediction.items()
         if name != FOREGROUND
     }
-    return certain > np.float32(min_foreground * 255), affinities
+    return certain >= np.float32(min_foreground * 255), affinities
 
 
 def by_size(labels: np.ndarray, *, min_voxels: float = 0) -> np.ndarray:

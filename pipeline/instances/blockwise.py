@@ -1,6 +1,7 @@
-"""Cells of a volume that does not fit into memory: fragments and multicut by blocks, then one multicut of the rest.
+"""Cells of a volume that does not fit into memory: fragments by blocks, one graph of them all.
 
-Pape et al. 2017, ICCV Workshops (domain decomposition).
+A graph that is too large to be solved at once is first contracted by the multicuts of the blocks: Pape et al. 2017,
+ICCV Workshops (domain decomposition).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from pipeline.instances.multicut import costs, multicut
 from pipeline.instances.regions import RegionGraph, contracted, merged, region_graph, touching
 
 Box = tuple[slice, slice, slice]
+# Fragments whose graph is solved in one go: 14,000 take a second.
+AT_ONCE = 300_000
 LARGEST = np.iinfo(np.uint32).max
 
 
@@ -46,17 +49,19 @@ def segment_blocks(
     min_foreground: float = 0.5,
     restrict: bool = True,
     min_size_um3: float = 0.0,
+    at_once: int = AT_ONCE,
 ) -> int:
     """Write the cells of `instances.segment` with method multicut into labels (uint32, of the same shape); how many.
 
     prediction: channels as for `segment`, numpy or zarr arrays. block: voxels (z, y, x) whose fragments are
-    found at once; halo: voxels around them that are looked at (along z it serves isotropic volumes alone). Held in
-    memory: one block, and the graph of all fragments. Blocks are cut out of fragments, so the result is not that of
-    `segment` to the voxel; VI between the two is about .1. labels serves as scratch on the way.
+    found at once; halo: voxels around them that are looked at (along z it serves isotropic volumes alone). at_once:
+    of more fragments than this, blocks are solved before the whole. Held in memory: one block, and the graph.
+    Blocks are cut out of fragments, so the result is not that of `segment` to the voxel: VI between the two is .03 to
+    .14, of blocks solved first .12 to .3 (blocks of 64 pixels, a network early in its training). labels serves as
+    scratch on the way.
     """
     flat = is_flat(voxel_size)
-    inner: list[RegionGraph] = []
-    across: list[RegionGraph] = []
+    graphs: list[RegionGraph] = []
     last, voxels = [0], [np.zeros(1, np.int64)]
     for core in blocks(labels.shape, block):
         wide = _widened(core, halo, labels.shape)
@@ -66,15 +71,15 @@ def segment_blocks(
         found, count = _numbered(found[here], after=last[-1])
         affinities = {name: affinities[name][here] for name in NEAREST}
         labels[core] = found
-        inner.append(region_graph(found, affinities))
-        across += [
+        graphs.append(region_graph(found, affinities))
+        graphs += [
             touching(labels[_plane_before(core, axis)], found, affinities[name], axis)
             for axis, name in enumerate(NEAREST)
             if core[axis].start
         ]
         last.append(last[-1] + len(count))
         voxels.append(count)
-    cell = _solved(inner, merged(across), last, beta=beta)
+    cell = _solved(merged(graphs), last, beta=beta, at_once=at_once)
     size = np.bincount(cell, np.concatenate(voxels)).astype(np.int64)
     number = new_numbers(size, min_voxels=min_size_um3 / float(np.prod(voxel_size)))
     for core in blocks(labels.shape, block):
@@ -90,21 +95,46 @@ def blocks(shape: tuple[int, ...], block: tuple[int, int, int]) -> Iterator[Box]
         yield z, y, x
 
 
-def _solved(inner: list[RegionGraph], across: RegionGraph, last: list[int], *, beta: float) -> np.ndarray:
-    """(n + 1,) the cell of each fragment, 0 of 0.
-
-    inner: graph of each block, whose fragments are last[i] + 1 ... last[i + 1]. across: faces between blocks.
-    """
-    group = np.zeros(last[-1] + 1, np.int64)
-    for graph, before, end in zip(inner, last, last[1:]):
-        cost = costs(graph.boundary, graph.faces, beta=beta)
-        group[before + 1 : end + 1] = before + 1 + multicut(end - before, graph.pairs - before - 1, cost)
-    everything = merged([*inner, across])
-    group[1:] = np.unique(group[1:], return_inverse=True)[1].ravel() + 1
-    pairs, row = contracted(everything, group)
-    cost = costs(everything.boundary, everything.faces, beta=beta)
+def _solved(graph: RegionGraph, last: list[int], *, beta: float, at_once: int) -> np.ndarray:
+    """(n + 1,) the cell of each fragment, 0 of 0. Block i holds the fragments last[i] + 1 ... last[i + 1]."""
+    cost = costs(graph.boundary, graph.faces, beta=beta)
+    group = np.arange(last[-1] + 1)
+    if last[-1] > at_once:
+        group = _joined_in_blocks(graph.pairs, cost, last)
+    pairs, row = contracted(graph, group)
     summed = np.bincount(row[row >= 0], cost[row >= 0], minlength=len(pairs))
     return np.concatenate([[0], multicut(int(group.max()), pairs - 1, summed) + 1])[group]
+
+
+def _joined_in_blocks(pairs: np.ndarray, cost: np.ndarray, last: list[int]) -> np.ndarray:
+    """(n + 1,) groups 1, 2, ... of fragments that the multicut of their own block joins; 0 of 0.
+
+    A block is solved with the fragments that touch it: without them, cells are joined at its border for
+    lack of what parts them beyond (VI to the whole .26 against .12 on an early network).
+    """
+    block = np.searchsorted(last, pairs - 1, side="right") - 1
+    order = np.argsort(block, axis=0, kind="stable")
+    edges_of = [
+        np.split(order[:, end], np.searchsorted(block[order[:, end], end], np.arange(1, len(last) - 1)))
+        for end in (0, 1)
+    ]
+    group, near = np.arange(last[-1] + 1), np.zeros(last[-1] + 1, bool)
+    for before, end, *touching_edges in zip(last, last[1:], *edges_of):
+        if before == end:
+            continue
+        own = np.arange(before + 1, end + 1)
+        nodes = np.union1d(own, pairs[np.concatenate(touching_edges)])
+        around = np.unique(np.searchsorted(last, nodes - 1, side="right") - 1)
+        edges = np.unique(np.concatenate([side[number] for side in edges_of for number in around]))
+        near[nodes] = True
+        edges = edges[near[pairs[edges]].all(1)]
+        near[nodes] = False
+        cell = multicut(len(nodes), np.searchsorted(nodes, pairs[edges]), cost[edges])
+        mine = cell[np.searchsorted(nodes, own)]
+        # The first fragment of a group stands for it.
+        group[own] = own[np.unique(mine, return_index=True)[1][np.unique(mine, return_inverse=True)[1]]]
+    group[1:] = np.unique(group[1:], return_inverse=True)[1].ravel() + 1
+    return group
 
 
 def _read(

@@ -74,6 +74,17 @@ def variation_of_information(table: Overlap, *, suffix: str = "") -> Scores:
     return {name: float(-(share * np.log2(part)).sum() + 0.0) for name, part in zip(names, per_pair)}
 
 
+def shares(table: Overlap) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """What each object adds to vi_split and each segment to vi_merge: (objects, bits), (segments, bits), by label."""
+    share = table.count / max(table.count.sum(), 1)
+    parts = []
+    for names in (table.truth, table.segment):
+        found, place = np.unique(names, return_inverse=True)
+        bits = -share * np.log2(table.count / _total_of(names, table.count))
+        parts.append((found, np.bincount(place, bits, minlength=len(found)) + 0.0))
+    return parts[0], parts[1]
+
+
 def adapted_rand_cremi(table: Overlap) -> Scores:
     """are_cremi, precision_cremi, recall_cremi as the scripts of SNEMI3D and CREMI have them.
 

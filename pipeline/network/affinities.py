@@ -153,19 +153,13 @@ class Encoder(nn.Module):
     def forward(self, window: Tensor) -> dict[Node, tuple[Tensor | None, Tensor | None]]:
         features: dict[Node, tuple[Tensor | None, Tensor | None]] = {}
         for a, b in lattice(DEEPEST):
-            parents = []
+            parents = [] if a or b else [window]
             if a:
                 parents.append(F.max_pool3d(features[a - 1, b][0], (1, 2, 2)))
             if b:
                 step = 2 if self.z_pooled[b - 1] else 1
                 parents.append(F.max_pool3d(features[a, b - 1][1], (step, 2, 2)))
-            x = (
-                window
-                if not parents
-                else parents[0]
-                if len(parents) == 1
-                else merge(parents[0], parents[1], self.merge)
-            )
+            x = parents[0] if len(parents) == 1 else merge(parents[0], parents[1], self.merge)
             features[a, b] = self.nodes[_name(a, b)](x)
         return features
 

@@ -72,7 +72,7 @@ def encoder_from_2d(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> dict[str, Tensor]:
-    """State dict of `vit3d.Encoder` from a 2D ViT's (timm's or DINO's names, prefixes and heads dropped).
+    """State dict of `slices.Encoder` from a 2D ViT's (timm's or DINO's names, prefixes and heads dropped).
 
     Every key is loaded, converted or dropped by a named rule. Raises InputError, naming `source` and the keys,
     when one is missing, unknown or of another size.

@@ -23,7 +23,11 @@ _LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's epsilon for vision transf
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the network. depth: slices in a window (odd). tile: window edge in pixels, a multiple of patch."""
+    """Sizes of the network. depth: slices in a window (odd). tile: window edge in pixels, a multiple of patch.
+
+    norm: what stands behind the decoder's convolutions. "group" looks at the whole window, so that a window of
+    noise is stretched until it looks like one of neurite; "none" keeps the absolute scale.
+    """
 
     name: ClassVar = "slices"
     channels: ClassVar = ("neurite",)
@@ -36,6 +40,7 @@ class Architecture:
     width: int = 192
     blocks: int = 12
     heads: int = 3
+    norm: str = "group"
 
     @property
     def window(self) -> tuple[int, int, int]:
@@ -99,12 +104,13 @@ class Decoder(nn.Module):
         self.patch = architecture.patch
         self.tap_norm = nn.ModuleList(_LayerNorm(architecture.width) for _ in range(taps))
         self.tap_proj = nn.ModuleList(nn.Linear(architecture.width, 96) for _ in range(taps))
-        self.stem2 = _convs(4 * architecture.depth, 32, 32)
-        self.stem4 = _convs(32, 48, stride=2)
-        self.stem8 = _convs(48, 64, stride=2)
-        self.merge8 = _convs(96 + 64, 64)
-        self.merge4 = _convs(64 + 48, 48)
-        self.merge2 = _convs(48 + 32, 40, 40)
+        convs = partial(_convs, norm=architecture.norm)
+        self.stem2 = convs(4 * architecture.depth, 32, 32)
+        self.stem4 = convs(32, 48, stride=2)
+        self.stem8 = convs(48, 64, stride=2)
+        self.merge8 = convs(96 + 64, 64)
+        self.merge4 = convs(64 + 48, 48)
+        self.merge2 = convs(48 + 32, 40, 40)
         self.head = nn.Conv2d(40, 4, 1)
 
     def forward(self, window: Tensor, taps: list[Tensor]) -> Tensor:
@@ -138,12 +144,13 @@ class SliceSegmenter(nn.Module):
         return self.decoder(window, self.encoder(window, after=self.after))
 
 
-def _convs(*widths: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolutions from width to width, each with GroupNorm and ReLU; the first one has the stride."""
+def _convs(*widths: int, norm: str, stride: int = 1) -> nn.Sequential:
+    """3x3 convolutions from width to width, each with its norm and ReLU; the first one has the stride."""
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         layers += [nn.Conv2d(before, after, 3, stride=stride if index == 0 else 1, padding=1)]
-        layers += [nn.GroupNorm(8, after), nn.ReLU(inplace=True)]
+        # Identity keeps the places of the layers, and so their names.
+        layers += [nn.GroupNorm(8, after) if norm == "group" else nn.Identity(), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

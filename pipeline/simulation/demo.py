@@ -1,4 +1,4 @@
-"""The demo neurons: three kinds in turn, each next one harder to see and to follow."""
+"""The demos: neurons of three kinds in turn, each next one harder to see and to follow, and blocks of tissue."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,13 @@ import numpy as np
 
 from pipeline.simulation.grow import Style, grow
 from pipeline.simulation.render import Camera, Staining, render
+from pipeline.simulation.tissue import Tissue, tissue
 from pipeline.swc import Tree
 
 SHAPE_ZYX = (48, 256, 256)
 VOXEL_SIZE = (0.8, 0.33, 0.33)  # z, y, x um
+# Blocks of tissue in turn: shape and voxel size (z, y, x um). A network for them does 30 thousand voxels a second.
+BLOCKS = (((48, 256, 256), (0.008, 0.008, 0.008)), ((24, 256, 256), (0.032, 0.008, 0.008)))
 STYLES: tuple[Style, ...] = ("projection", "multipolar", "projection")
 
 
@@ -67,3 +70,14 @@ def demo_neuron(index: int, neurons: int, *, seed: int) -> Demo:
         blob_um=(0.6, 2.5),
     )
     return Demo(image, VOXEL_SIZE, tree)
+
+
+def demo_tissue(index: int, *, seed: int) -> tuple[Tissue, tuple[float, float, float]]:
+    """Block number `index` (from 0) with its voxel size (z, y, x um): isotropic and cut into sections in turn.
+
+    One section is lost and one shifted, in the first of each kind and in every other.
+    """
+    shape, voxel_size = BLOCKS[index % len(BLOCKS)]
+    rng = np.random.default_rng([seed, index, 1])
+    made = tissue(rng, shape_zyx=shape, voxel_size=voxel_size, somata=0, min_length_um=0.5)
+    return made, voxel_size

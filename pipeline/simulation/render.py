@@ -241,7 +241,7 @@ def _ball(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points that fill an ellipsoid (axes along x, y, z) and the um^3 of each; softness 1: bright in its core."""
     volume = 4 / 3 * np.pi * np.prod(radii)
-    count = int(np.clip(6 * volume / np.prod(voxel_size), 64, 150_000))
+    count = int(np.clip(6 * volume / np.prod(voxel_size), 64, 500_000))
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     points = centre + direction * radii * rng.random((count, 1)) ** ((1 + softness) / 3)

@@ -1,10 +1,10 @@
 """Training scenes: neurons under every condition a microscope may meet, drawn at random."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from pipeline.simulation.grow import grow
-from pipeline.simulation.render import Camera, Staining, expose, fluorescence, smooth_field
+from pipeline.simulation.noise import picture
+from pipeline.simulation.render import Staining, fluorescence
 from pipeline.swc import Tree, um_to_voxel
 
 # Smallest and largest voxel (z, y, x um) of a scene.
@@ -26,9 +26,25 @@ def random_scene(
     """An image (uint8 or uint16, z, y, x) of several neurons and the trees in it, in um of its voxels.
 
     Every neurite of the image is in the trees (what lies outside the image too); bright blobs are not.
-    Radii follow the voxel size within 0.15 to 2 um, so that neurites are 1.5 to 8 voxels wide. Signal
-    from hardly above the noise to saturated; dark, hazy and uneven backgrounds, or one cut to zero.
+    Radii follow the voxel size within 0.15 to 2 um or 8 pixels, somata have 4 to 60 pixels. Signal from hardly
+    above the noise to a hundred times that, under noise of every kind of `noise.picture`.
     """
+    light, trees = random_light(rng, shape_zyx=shape_zyx, voxel_size=voxel_size)
+    return picture(rng, light * np.float32(random_signal(rng))), trees
+
+
+def random_signal(rng: np.random.Generator) -> float:
+    """How many times the noise the median neurite stands above the background: 2.5 to 100."""
+    return float(np.exp(rng.uniform(np.log(2.5), np.log(100))))
+
+
+def random_light(
+    rng: np.random.Generator,
+    *,
+    shape_zyx: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+) -> tuple[np.ndarray, list[Tree]]:
+    """float32 (z, y, x): the light of several neurons (and blobs), 1 at the median node; and their trees, um."""
     extent = np.asarray(shape_zyx)[::-1] * voxel_size[::-1]
     crowded = rng.random() < 0.15
     count = int(rng.integers(8, 25) if crowded else rng.integers(1, 6))
@@ -46,46 +62,49 @@ def random_scene(
         blobs=int(rng.integers(1, 7)) if rng.random() < 0.4 else 0,
         blob_um=(3 * voxel_size[2], 20 * voxel_size[2]),
     )
-    light, camera = _conditions(light, _brightness(light, trees, voxel_size), rng=rng)
-    dtype = np.uint16 if rng.random() < 0.4 else np.uint8
-    return expose(light, rng=rng, camera=camera, dtype=dtype), trees
+    return light / np.float32(_brightness(light, trees, voxel_size)), trees
 
 
 def empty_scene(rng: np.random.Generator, *, shape_zyx: tuple[int, int, int]) -> np.ndarray:
-    """float32 (z, y, x): what a microscope shows where no neurite is: noise, grain, haze, the edge of a tissue.
-
-    Grain is noise of a few pixels' width with rare bright specks, slice by slice: what is left of photon noise
-    and detector hits after a scanner or a filter has smoothed a plane.
-    """
-    image = rng.uniform(0, 0.3) * np.clip(smooth_field(shape_zyx, rng=rng), 0, None)
-    for _ in range(rng.integers(1, 3)):
-        grain = rng.standard_normal(shape_zyx, np.float32)
-        if rng.random() < 0.6:
-            # A heavy tail: most voxels dark, few bright.
-            grain = rng.standard_exponential(shape_zyx, np.float32) ** rng.uniform(1, 3)
-        width = rng.choice([0.0, rng.uniform(0.3, 1.3)])
-        grain = gaussian_filter(grain, (rng.choice([0.0, rng.uniform(0, 0.6)]), width, width))
-        image += rng.uniform(0.05, 0.5) * (grain - grain.mean()) / max(float(grain.std()), 1e-3)
-    if rng.random() < 0.4:
-        image *= np.where(smooth_field(shape_zyx, rng=rng) > rng.uniform(-1, 1), 1, rng.uniform(0, 0.5))
-    return np.clip(image - rng.uniform(-0.3, 0.3), 0, None).astype(np.float32)
+    """uint8 or uint16 (z, y, x): what a microscope shows where no neurite is: noise, haze, now and then blobs."""
+    light = np.zeros(shape_zyx, np.float32)
+    if rng.random() < 0.25:
+        size = random_voxel_size(rng)
+        light = fluorescence(
+            [],
+            shape_zyx=shape_zyx,
+            voxel_size=size,
+            rng=rng,
+            psf_um=_psf(rng, size),
+            blobs=int(rng.integers(1, 12)),
+            blob_um=(2 * size[2], 25 * size[2]),
+        )
+        light *= np.float32(random_signal(rng) / max(float(light.max()), 1e-3))
+    return picture(rng, light)
 
 
 def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float, fibre: float) -> Tree:
     """A neuron in a box larger than the view and laid at random over it, so that any part of it may show."""
     style = rng.choice(["projection", "multipolar", "fibre"], p=[0.6 * (1 - fibre), 0.4 * (1 - fibre), fibre])
+    # Somata of all sizes, small ones more often; `grow` holds them below .3 of the box.
+    soma_um = float(np.exp(rng.uniform(np.log(4), np.log(60)))) * plane_um
     box = np.maximum(extent * rng.uniform(1.0, 2.0, 3), [40, 40, 15])
+    if style == "multipolar":
+        box = np.maximum(box, soma_um / 0.3)
     thin = float(np.clip(plane_um * rng.uniform(0.7, 1.5), 0.15, 0.6))
     tree = grow(
         rng,
         extent_um=tuple(box),
         style=style,
         tips=int(rng.integers(1, 6)) if style == "fibre" else int(rng.integers(4, 40)),
-        radius_um=(thin, thin * rng.uniform(1.3, 3.5)),
+        radius_um=(
+            thin,
+            thin * rng.uniform(1.3, 3.5) if rng.random() < 0.8 else rng.uniform(3, 8) * plane_um,
+        ),
         section_um=float(np.exp(rng.uniform(np.log(15), np.log(50)))) * plane_um,
         wander=rng.uniform(0.15, 0.6),
         boutons=rng.uniform(0, 0.9),
-        soma_um=rng.uniform(4, 16) * plane_um,
+        soma_um=soma_um,
     )
     xyz = tree.xyz
     if rng.random() < 0.5:
@@ -107,8 +126,8 @@ def _staining(rng: np.random.Generator) -> Staining:
 
 
 def _psf(rng: np.random.Generator, voxel_size: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Sigma z, y, x um: half to one and a half pixels in plane, one to three and a half times that along z."""
-    plane = voxel_size[2] * rng.uniform(0.5, 1.5)
+    """Sigma z, y, x um: half to 1.5 (now and then 3) pixels in plane, one to three and a half times that along z."""
+    plane = voxel_size[2] * (rng.uniform(0.5, 1.5) if rng.random() < 0.85 else rng.uniform(1.5, 3))
     return plane * rng.uniform(1.0, 3.5), plane, plane
 
 
@@ -117,34 +136,3 @@ def _brightness(light: np.ndarray, trees: list[Tree], voxel_size: tuple[float, f
     at = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
     at = at[np.all((at >= 0) & (at < light.shape), axis=1)]
     return max(float(np.median(light[tuple(at.T)])), 1e-3)
-
-
-def _conditions(
-    light: np.ndarray, brightness: float, *, rng: np.random.Generator
-) -> tuple[np.ndarray, Camera]:
-    """`light` scaled to a drawn signal to noise ratio, and the camera that pictures it."""
-    background = float(np.exp(rng.uniform(np.log(0.3), np.log(40))))
-    read_noise = rng.uniform(0, 2)
-    noise = np.sqrt(background + read_noise**2)
-    # The median neurite stands 2 (seen only because it is a line) to 60 times the noise above the background.
-    signal = float(np.exp(rng.uniform(np.log(2), np.log(60)))) * noise
-    black = rng.choice([0, 0.8]) * background
-    match rng.choice(["plain", "saturated", "cleaned", "dark"], p=[0.4, 0.25, 0.2, 0.15]):
-        case "plain":
-            white = background + signal * rng.uniform(1, 4)
-        case "saturated":
-            white = background + max(signal * rng.uniform(0.2, 0.8), 2 * noise)
-        case "cleaned":
-            black = background + rng.uniform(1.5, 4) * noise
-            white = black + signal * rng.uniform(0.3, 2)
-        case _:
-            white = background + signal * rng.uniform(4, 15)
-    camera = Camera(
-        background=background,
-        uneven=rng.choice([0.0, rng.uniform(0, 0.6)]),
-        haze=rng.choice([0.0, rng.uniform(0, 0.4)]),
-        read_noise=read_noise,
-        black=black,
-        white=white,
-    )
-    return light * np.float32(signal / brightness), camera

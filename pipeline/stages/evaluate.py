@@ -1,17 +1,18 @@
-"""evaluate: one tree against its reference, or a folder of trees against a folder of references."""
+"""evaluate: trees against references, or the cells of a label volume against labels and skeletons."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from pipeline import config, swc
+from pipeline import config, scoring, swc
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_json, write_text
 
 Triple = tuple[float, float, float]
 # Of what made the prediction: into metrics.json, so that a result can be made again.
 PROVENANCE = ("version", "weights_sha256", "torch", "device", "arithmetic")
+CELLS = {"cell_tolerance_um", "cell_min_length_um"}  # settings of label volumes alone
 FAMILIES = {"topology", "nblast"}  # settings that ask for scores; the others belong into the table
 
 
@@ -26,19 +27,21 @@ def run(
     shape: str = "",
     image: Path | None = None,
     matched: bool = False,
+    trees: Path | None = None,
+    skeletons: Path | None = None,
     settings: config.Evaluate = config.Evaluate(),
 ) -> None:
-    """Measure a tree, against a reference where there is one.
+    """Measure trees or labels, against a reference where there is one.
 
     Prints a table and writes flat JSON: docs/metrics.md defines every name. What is undefined is null there, with
     the reason beside it. A prediction without nodes is a failed one: recall and F1 are 0.
 
     Args:
-        prediction: SWC, or a folder of them (every .swc below it).
+        prediction: SWC, or a folder of them (every .swc below it); or a label volume: TIFF, OME-Zarr, file.h5:/dataset.
         output: JSON to write; with folders a TSV, one row a file.
         reference: SWC of the same neuron. Several of them: mean and range. When prediction is a folder: a folder
             too, files of the same relative path belong together, or one file, which every tree is scored against.
-            None: only the figures of the tree.
+            None: only the figures of the tree. When prediction is a label volume: one too, of the same shape.
         unit: of both files: voxel | um | nm.
         prediction_unit: of the prediction when it differs.
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
@@ -46,6 +49,8 @@ def run(
         image: OME-Zarr made by ingest or stack: says voxel size and shape where they are not given, and what made it.
         matched: the folder `prediction` holds the trees of one image: the one that covers most of the reference is
             scored; without a reference all are measured together.
+        trees: of a label volume: folder of {label}.swc in um.
+        skeletons: of a label volume: reference SWC files of some neurons, below a folder, or one.
     """
     prediction_unit = prediction_unit or unit
     size, made = config.parse_triple("--voxel-size", voxel_size), {}
@@ -56,6 +61,21 @@ def run(
         source = volume.open_volume(image)
         size, extent = size or source.voxel_size, extent or source.shape
         made = {name: source.attributes.get("network", {}).get(name) for name in PROVENANCE}
+    if scoring.is_labels(prediction):
+        if len(reference or []) > 1:
+            raise InputError("--reference", f"found {len(reference or [])}", "one label volume")
+        scores = scoring.cells(
+            prediction,
+            trees=trees,
+            reference=reference[0] if reference else None,
+            skeletons=skeletons,
+            unit=unit,
+            voxel_size=size,
+            tolerance_um=settings.cell_tolerance_um,
+            min_length_um=settings.cell_min_length_um,
+        )
+        _write(output, scores | made)
+        return
     if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
     size = size or (1.0, 1.0, 1.0)
@@ -72,12 +92,16 @@ def run(
         print(f"{output}: {len(rows)} trees")
         return
     if matched:
-        name, tree, trees = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
-        scores = {"tree": name, "neurons": trees, **_score(tree, reference or [], **options)}
+        name, tree, count = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
+        scores = {"tree": name, "neurons": count, **_score(tree, reference or [], **options)}
     else:
         tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
         scores = _score(tree, reference or [], **options)
-    scores |= made
+    _write(output, scores | made)
+
+
+def _write(output: Path, scores: dict[str, Any]) -> None:
+    """The JSON, and the table on the screen."""
     write_json(output, scores)
     for name, value in scores.items():
         if not name.endswith("_reason"):
@@ -103,11 +127,14 @@ def _score(
     for path in references:
         reference = swc.read(path, unit=unit, voxel_size=size, empty=empty)
         if shape and len(reference):
-            _require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
+            scoring.require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
         wanted.append(compare.Measured(reference))
 
     # size[0] is the distance of the planes where coordinates were voxels.
-    asked = {**settings.model_dump(), "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0}
+    asked = {
+        **settings.model_dump(exclude=CELLS),
+        "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0,
+    }
     scores: dict[str, object] = {}
     if not wanted:
         scores |= compare.without_reference(**asked)
@@ -120,7 +147,11 @@ def _score(
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
     as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
-    return {**scores, "esa_unit": "voxel" if as_written else "um", **settings.model_dump(exclude=FAMILIES)}
+    return {
+        **scores,
+        "esa_unit": "voxel" if as_written else "um",
+        **settings.model_dump(exclude=FAMILIES | CELLS),
+    }
 
 
 def _matched(
@@ -178,22 +209,6 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
         rows.append({"tree": name.as_posix(), "reason": reason, **scores})
     return rows
-
-
-def _require_inside(path: Path, voxels, shape: Triple) -> None:
-    """Half of the nodes must lie in the image: otherwise the unit is wrong, or it is another image.
-
-    Some always may: of a tree in voxels that is read as um a few near the origin fall inside.
-    """
-    inside = ((voxels >= -0.5) & (voxels < [edge - 0.5 for edge in shape])).all(1).mean()
-    if inside < 0.5:
-        low, high = (" ".join(f"{value:.0f}" for value in f(0)) for f in (voxels.min, voxels.max))
-        size = " ".join(f"{edge:.0f}" for edge in shape)
-        raise InputError(
-            path,
-            f"{inside:.0%} of its nodes lie in the image: it spans voxels {low} to {high} (z y x)",
-            f"half of them at least within 0 0 0 to {size}; check the unit of the reference",
-        )
 
 
 def _show(value: object) -> str:

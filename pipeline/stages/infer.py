@@ -45,7 +45,7 @@ def run(
     from pipeline.network import model
     from pipeline.network.predict import Progress
 
-    source, cut = volume.open_volume(image), blocks.read_plan(plan)
+    source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
     network = model.load(weights, device=device, precision=settings.precision)
     if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
@@ -61,9 +61,14 @@ def run(
         progress = Progress(sum(block.voxels for block in cut.blocks))
         for name, block in zip(names, cut.blocks):
             if not (work / name).exists():
-                probability = _predict(network, source, block, cut, batch)
-                with whole(work / name) as private, open(private, "wb") as file:
-                    np.save(file, np.rint(probability * 255).astype(np.uint8))
+                probability = _predict(network, source, level, block, cut, batch)
+                try:
+                    with whole(work / name) as private, open(private, "wb") as file:
+                        np.save(file, np.rint(probability * 255).astype(np.uint8))
+                except FileNotFoundError:  # taken away between the two lines above
+                    if _is_whole(output, names, digest):
+                        break
+                    raise
             progress.add(block.voxels)
         write_json(work / MADE, {**made, "digest": digest})
         if _is_whole(work, names, digest):
@@ -72,14 +77,22 @@ def run(
         shutil.rmtree(left_over, ignore_errors=True)  # of a killed run with other settings
 
 
-def _predict(network: "Network", source: volume.Volume, block: Block, plan: Plan, batch: int) -> np.ndarray:
+def _predict(
+    network: "Network",
+    source: volume.Volume,
+    level: intensity.Levels,
+    block: Block,
+    plan: Plan,
+    batch: int,
+) -> np.ndarray:
     from pipeline.network.predict import predict_block
 
     channels = len(network.contract.channels)
     if not block.windows:
         return np.zeros((channels, *block.shape), np.float32)
-    voxels = blocks.read_clamped(source.array, plan.grid.reach(block))
-    grey = intensity.grey(voxels, source.attributes, rule=network.contract.levels)
+    box = plan.grid.reach(block)
+    voxels = blocks.read_clamped(source.array, box)
+    grey = intensity.grey(voxels, level, box, rule=network.contract.levels)
     return predict_block(network.run, grey, block, plan.grid, channels=channels, batch=batch)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import __version__, images, intensity, volume
-from pipeline.config import Ingest, parse_triple
+from pipeline.config import Modality, parse_triple
 from pipeline.errors import InputError
 from pipeline.files import whole
-from pipeline.images.source import VoxelSize, sizes
+from pipeline.images.source import VoxelSize, doubt, sizes
 
 
 def run(
@@ -19,7 +19,7 @@ def run(
     voxel_size: str = "",
     fallback_voxel_size: str = "",
     problem: str = "",
-    settings: Ingest = Ingest(),
+    modality: Modality = "lm",
 ) -> None:
     """Read one image file into OME-Zarr.
 
@@ -32,19 +32,24 @@ def run(
         voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
         fallback_voxel_size: z,y,x in um for a file that says nothing.
         problem: what a sample sheet has wrong about this image: told instead of reading it, so that one row fails.
+        modality: lm | em: em voxels above 1 um are remarked on.
     """
     if problem:
         raise SystemExit(problem)
     source = images.open_image(image)
     size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
     print(f"{image}: {sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
+    if modality == "em" and (odd := doubt(size)):
+        print(odd, flush=True)
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
-        percentiles = (settings.low_percentile, settings.high_percentile)
-        levels = copy(source.array, array, where=image, percentiles=percentiles)
-        volume.describe(private, {"source": image.name, **levels, "version": __version__})
-    spread = f"{levels['background']:g} +- {levels['noise']:.3g}"
-    print(f"{output}: levels {levels['low']:g} to {levels['high']:g}, background {spread}")
+        checksum, level = copy(source.array, array, where=image)
+        volume.write_levels(private, level)
+        told = {"sha256": checksum, **level.summary}
+        volume.describe(private, {"source": image.name, **told, "version": __version__})
+    print(
+        f"{output}: background {told['background']:g} +- {told['noise']:.3g}, {told['data']:.0%} holds data"
+    )
 
 
 def _choose_voxel_size(image: Path, given: str, own: VoxelSize | None, fallback: str) -> VoxelSize:
@@ -57,7 +62,7 @@ def _choose_voxel_size(image: Path, given: str, own: VoxelSize | None, fallback:
     raise InputError(image, "no voxel size in its metadata", allowed)
 
 
-def copy(source, array, *, where: Path, percentiles: tuple[float, float]) -> dict[str, float | str]:
+def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels]:
     """Copy a volume slab by slab; return the SHA-256 of its voxels and its intensity.levels.
 
     source, array: (z, y, x), read and written by ranges of z. The checksum is that of the voxels in C order,
@@ -66,7 +71,7 @@ def copy(source, array, *, where: Path, percentiles: tuple[float, float]) -> dic
     """
     digest = hashlib.sha256()
     step = intensity.sample_step(array.shape)
-    sample, lowest, highest = [], np.inf, -np.inf
+    cells, sample, lowest, highest = [], [], np.inf, -np.inf
     for z in volume.slabs(array):
         slab = np.ascontiguousarray(source[z])
         if slab.dtype.kind == "f" and not np.isfinite(slab).all():
@@ -76,10 +81,9 @@ def copy(source, array, *, where: Path, percentiles: tuple[float, float]) -> dic
         array[z] = slab
         digest.update(slab.astype(slab.dtype.newbyteorder("<"), copy=False).data)
         lowest, highest = min(lowest, float(slab.min())), max(highest, float(slab.max()))
+        cells.append(intensity.look(slab))
         sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
-    levels = intensity.levels(
-        np.concatenate(sample), minimum=lowest, maximum=highest, percentiles=percentiles
-    )
-    return {"sha256": digest.hexdigest(), **levels}
+    level = intensity.levels(intensity.join(cells), np.concatenate(sample), integers=array.dtype.kind in "ui")
+    return digest.hexdigest(), level

@@ -30,6 +30,7 @@ def run(
     """
     from pipeline import neurons, swc, volume
     from pipeline.errors import InputError
+    from pipeline.images.source import doubt
     from pipeline.tracing.field import Field
     from pipeline.tracing.instances import trace_labels
     from pipeline.tracing.neuron import along_edges
@@ -49,5 +50,9 @@ def run(
     header = swc.header(source.attributes.get("source", labels.name), cells.voxel_size)
     neurons.write_all(output, found_neurons, header)
     neurons.write_table(table, found_neurons)
-    length = sum(swc.cable_length(tree) for tree in trees.values())
-    print(f"{output}: {len(trees)} trees, {length:.1f} um")
+    lengths = [swc.cable_length(tree) for tree in trees.values()]
+    print(
+        f"{output}: {len(trees)} trees, {sum(lengths):.1f} um, the longest {max(lengths, default=0):.1f} um"
+    )
+    if odd := doubt(cells.voxel_size):
+        print(odd)

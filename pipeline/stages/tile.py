@@ -1,18 +1,14 @@
 """tile: which windows of a volume the network must look at, cut into blocks."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import blocks, volume
+from pipeline import blocks, intensity, volume
 from pipeline.blocks import Grid
 from pipeline.config.tile import Tile
 from pipeline.files import write_text
 from pipeline.network import contract
-
-# Sigma of rounding to whole numbers: all the noise that an image has whose background was cleaned to one value.
-ROUNDING = 1 / math.sqrt(12)
 
 
 def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) -> None:
@@ -31,10 +27,8 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
         stride=blocks.strides(network.core, settings.overlap),
     )
     if network.dark_is_empty:
-        background, noise = (source.attributes[name] for name in ("background", "noise"))
-        if source.array.dtype.kind in "ui":
-            noise = max(noise, ROUNDING)
-        signal = windows_with_signal(source.array, background + settings.signal_noise * noise / 3, grid)
+        level = volume.read_levels(image)
+        signal = windows_with_signal(source.array, level, settings.signal_noise / 3, grid)
     else:
         signal = np.ones(grid.counts, bool)
     plan = blocks.make_plan(signal, grid, plane=settings.block_edge, voxels=settings.block_voxels)
@@ -42,15 +36,20 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
     print(f"{signal.sum()} of {signal.size} windows hold signal, in {len(plan.blocks)} blocks")
 
 
-def windows_with_signal(array, threshold: float, grid: Grid) -> np.ndarray:
-    """bool (z, y, x) over the grid: windows in which the mean of some 3 x 3 pixels exceeds `threshold`.
+def windows_with_signal(array, level: intensity.Levels, threshold: float, grid: Grid) -> np.ndarray:
+    """bool (z, y, x) over the grid: windows in which the mean light of some 3 x 3 pixels exceeds `threshold` sigma.
 
     array: (z, y, x), read slab by slab. The mean of nine has a third of the noise, and a neurite is at least
-    two pixels wide: what stays below background + 6 sigma / 3 everywhere is less than 2 sigma bright. All slices
-    of a window count, so that a neurite is found beside a lost slice too.
+    two pixels wide: what stays below 6 sigma / 3 everywhere is less than 2 sigma bright. All slices of a window
+    count, so that a neurite is found beside a lost slice too. Padding has no light: its windows are skipped.
     """
-    planes = np.concatenate(
-        [np.stack([_plane_signal(plane, threshold, grid) for plane in array[z]]) for z in volume.slabs(array)]
+    sides = [(0, size) for size in grid.shape[1:]]
+    planes = np.stack(
+        [
+            _plane_signal(intensity.above(plane[None], level, [(z, z + 1), *sides])[0], threshold, grid)
+            for slab in volume.slabs(array)
+            for z, plane in enumerate(array[slab], slab.start)
+        ]
     )
     starts = blocks.grid_starts(grid.shape[0], grid.core[0], grid.stride[0]) - grid.margin[0]
     ends = np.minimum(starts + grid.window[0], len(planes))
@@ -59,7 +58,7 @@ def windows_with_signal(array, threshold: float, grid: Grid) -> np.ndarray:
 
 def _plane_signal(plane: np.ndarray, threshold: float, grid: Grid) -> np.ndarray:
     """bool (y, x) of the window grid over one plane."""
-    padded = np.pad(plane.astype(np.float32), 1, mode="edge")
+    padded = np.pad(plane, 1, mode="edge")
     lines = padded[:-2] + padded[1:-1] + padded[2:]
     signal = (lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:]) > 9 * threshold
     # How many bright pixels lie above and left of each place: four of them tell how many a window holds.

@@ -17,11 +17,15 @@ from pipeline.training import sheet
 from pipeline.training.sheet import Row
 
 if TYPE_CHECKING:
-    from pipeline.network.slices import Architecture
+    from pipeline.network.slices import Architecture, SliceSegmenter
+    from pipeline.training.material import Counts
     from pipeline.training.pairs import Pair
+    from pipeline.training.slices import SliceTask
 
 # The rule of grey that a new training learns (intensity.LEVELS).
-LEVELS = "percentiles 1"
+LEVELS = "noise 2"
+# Batches of steps beyond this are never trained on.
+UNSEEN = 10**6
 
 
 def run(
@@ -39,7 +43,7 @@ def run(
 
     Args:
         sheets: TSV with columns sample, image (OME-Zarr made by ingest), reference (SWC, or an image of voxel
-            labels), reference_unit; the workflow writes one as trained/samples.tsv of its results.
+            labels), reference_unit; the workflow writes one as trained/lm.samples.tsv of its results.
         output: the weights (safetensors); beside them the log (.tsv, one line a step) and the model card (.md).
         device: auto (a GPU where there is one), cpu or cuda.
         workers: processes that make windows beside the training.
@@ -47,24 +51,32 @@ def run(
     from pipeline.network import model, weights
     from pipeline.network.slices import Architecture
     from pipeline.training import loop
-    from pipeline.training.slices import SliceTask, shares
+    from pipeline.training.material import gather
+    from pipeline.training.slices import SliceTask
 
     device = model.choose_device(device)
     work = output.with_name(f".{output.stem}.truth")
     rows = [
         row for path in [*sheets, *map(Path, settings.more_samples.split())] for row in sheet.read_sheet(path)
     ]
-    trained, held_out = _load_pairs(rows, settings, work)
-    scenes = _simulate(settings)
-    if not trained and not scenes:
+    taught = [row for row in rows if not row.is_one_of(settings.validation)]
+    if not taught and not settings.simulated:
         raise InputError(sheets[0], "no sample with a reference, none simulated", "one at least")
+    for row in rows:
+        print(f"{row.sample}: {'trained on' if row in taught else 'left out'}", flush=True)
+    material = gather(
+        [_load_pair(row, work) for row in taught],
+        remade=settings.remade if taught else 0,
+        scenes=settings.simulated,
+        empty_share=settings.empty_share,
+        seed=settings.seed,
+    )
     start = Path(settings.start) if settings.start else None
-    wanted = Architecture(depth=settings.depth, tile=settings.window)
-    network = weights.start_slices(start, wanted, how=settings.inflation, seed=settings.seed).to(device)
+    wanted = Architecture(depth=settings.depth, tile=settings.window, norm=settings.norm)
+    network = weights.start_slices(start, wanted, how=settings.inflation, seed=settings.seed)
     task = SliceTask(
-        trained + scenes,
-        shares(len(trained), len(scenes), simulated_share=settings.simulated_share),
-        held_out=held_out,
+        material,
+        simulated_share=settings.simulated_share,
         batch=settings.batch,
         depth=network.architecture.depth,
         tile=network.architecture.tile,
@@ -73,6 +85,7 @@ def run(
         decoder_rate=settings.decoder_rate,
         layer_decay=settings.layer_decay,
     )
+    network = _with_norm(network, settings.norm, task).to(device)
     log = output.with_suffix(".tsv")
     checkpoint = output.with_name(f".{output.stem}.checkpoint")
     averaged = loop.fit(
@@ -81,40 +94,46 @@ def run(
         steps=settings.steps,
         checkpoint=checkpoint,
         log=log,
-        digest=_digest(settings, rows),
+        digest=_digest(settings, taught),
         validate_every=settings.validate_every,
         workers=workers,
         bf16=settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
     )
     told = _without_folders(settings)
     write_text(
-        output.with_suffix(".md"), write_card(told, network.architecture, trained, held_out, len(scenes), log)
+        output.with_suffix(".md"), write_card(told, network.architecture, [row.sample for row in taught], log)
     )
-    voxel_um = _voxel_range([row for row in rows if not row.is_one_of(settings.validation)])
+    voxel_um = _voxel_range(taught)
     card: dict[str, object] = {"version": __version__, "settings": told.model_dump()}
     weights.save(output, averaged, levels=LEVELS, voxel_um=voxel_um, card=card)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _load_pairs(rows: list[Row], settings: Train, work: Path) -> tuple[list, list]:
-    """Pairs to train on, and those whose name matches settings.validation."""
-    trained: list = []
-    held_out: list = []
-    for row in rows:
-        where = held_out if row.is_one_of(settings.validation) else trained
-        where.append(_load_pair(row, work))
-        print(f"{row.sample}: {'held out' if where is held_out else 'trained on'}", flush=True)
-    return trained, held_out
+def _with_norm(network: "SliceSegmenter", norm: str, task: "SliceTask") -> "SliceSegmenter":
+    """The network with the norm that is asked for: out of GroupNorm its mean statistics are folded into the weights."""
+    import torch
+
+    from pipeline.network.fold import without_norm
+
+    if network.architecture.norm == norm:
+        return network
+    if norm != "none":
+        raise InputError("train.norm", f"{norm}, but the start has none", "none")
+    # Of windows that no step of the training sees.
+    windows = torch.cat([task.batch(UNSEEN + number)[0] for number in range(8)])
+    return without_norm(network, windows).train()
 
 
-def _load_pair(row: Row, work: Path) -> "Pair":
+def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
     from pipeline.training import pairs, store
+    from pipeline.training.material import Counts
 
-    image = volume.open_volume(row.image)
+    image, level = volume.open_volume(row.image), volume.read_levels(row.image)
 
-    def grey(first: int, last: int) -> np.ndarray:
-        return intensity.grey(image.array[first:last], image.attributes, rule=LEVELS)
+    def light(first: int, last: int) -> np.ndarray:
+        box = [(first, last), *((0, size) for size in image.shape[1:])]
+        return intensity.light(image.array[first:last], level, box)
 
     if row.reference.suffix.lower() == ".swc":
         tree = swc.read(row.reference, unit=row.reference_unit, voxel_size=image.voxel_size)
@@ -123,7 +142,7 @@ def _load_pair(row: Row, work: Path) -> "Pair":
             moved = swc.Tree(
                 tree.xyz - [0, 0, first * image.voxel_size[0]], tree.radius, tree.parent, tree.type
             )
-            return pairs.from_tree(row.sample, grey(first, last), [moved], image.voxel_size, complete=False)
+            return pairs.from_tree(row.sample, light(first, last), [moved], image.voxel_size, complete=False)
     else:
         labels = images.open_image(row.reference)
         if labels.shape != image.shape or labels.dtype.kind not in "ui":
@@ -133,39 +152,9 @@ def _load_pair(row: Row, work: Path) -> "Pair":
             )
 
         def make(first: int, last: int) -> "Pair":
-            return pairs.from_labels(row.sample, grey(first, last), labels.array[first:last])
+            return pairs.from_labels(row.sample, light(first, last), labels.array[first:last])
 
-    return store.in_slabs(row.sample, image.shape, make, folder=work)
-
-
-def _simulate(settings: Train) -> list:
-    """Simulated scenes as pairs; scene i is a function of (seed, i) alone."""
-    from pipeline.simulation.scene import empty_scene, random_scene, random_voxel_size
-    from pipeline.training import pairs
-
-    scenes = []
-    edge = settings.window + settings.window // 2
-    shape = (16, edge, edge)
-    for index in range(settings.simulated):
-        rng = np.random.default_rng([settings.seed, index])
-        if rng.random() < settings.empty_share:
-            scenes.append(pairs.empty(f"scene {index}", _scene_grey(empty_scene(rng, shape_zyx=shape))))
-            continue
-        voxel_size = random_voxel_size(rng)
-        image, trees = random_scene(rng, shape_zyx=shape, voxel_size=voxel_size)
-        scenes.append(pairs.from_tree(f"scene {index}", _scene_grey(image), trees, voxel_size, complete=True))
-    return scenes
-
-
-def _scene_grey(voxels: np.ndarray) -> np.ndarray:
-    """Scaled as ingest and infer would."""
-    percentiles = (config.Ingest().low_percentile, config.Ingest().high_percentile)
-    step = intensity.sample_step(voxels.shape)
-    sample = voxels[::step, ::step, ::step].ravel()
-    level = intensity.levels(
-        sample, minimum=float(voxels.min()), maximum=float(voxels.max()), percentiles=percentiles
-    )
-    return intensity.grey(voxels, level, rule=LEVELS)
+    return store.in_slabs(row.sample, image.shape, make, folder=work), Counts(image.array)
 
 
 def _voxel_range(rows: list[Row]) -> tuple:
@@ -192,13 +181,10 @@ def _without_folders(settings: Train) -> Train:
     return settings.model_copy(update=names)
 
 
-def write_card(
-    settings: Train, architecture: "Architecture", trained: list, held_out: list, scenes: int, log: Path
-) -> str:
+def write_card(settings: Train, architecture: "Architecture", names: list[str], log: Path) -> str:
     """The model card: what the weights are, what they saw, how well they do on what they did not see."""
     steps = log.read_text(encoding="utf-8").splitlines()[1:]
     score = [line.split("\t")[4] for line in steps if line.split("\t")[4]]
-    names = {"trained on": trained, "held out (scored only)": held_out}
     depth, edge, _ = architecture.window
     lines = [
         "# Model card",
@@ -208,13 +194,12 @@ def write_card(
         "middle one how probably it is neurite.",
         "",
         f"- start: {settings.start or 'random'} ({settings.inflation} inflation where it is a 2D model)",
-        *(
-            f"- {what}: {', '.join(pair.name for pair in pairs) or 'nothing'}"
-            for what, pairs in names.items()
-        ),
-        f"- simulated scenes: {scenes}, {settings.simulated_share:.0%} of the windows",
+        f"- trained on three quarters of: {', '.join(names) or 'nothing'}; {settings.remade} parts of them remade",
+        f"- simulated scenes: {settings.simulated}, {settings.simulated_share:.0%} of the windows",
+        f"- input: {LEVELS}, light above the background in units of the noise",
         f"- steps: {len(steps)} of {settings.batch} windows, seed {settings.seed}, weights averaged over steps",
-        f"- foreground Dice of what was held out, last step: {score[-1] if score else 'nothing held out'}",
+        "- score of what was kept back (Dice of the images' other quarters and of scenes, less ten times the share of "
+        f"noise taken for neurite), last step: {score[-1] if score else 'none'}",
         f"- settings: `{config.options(settings)}`",
         "",
     ]

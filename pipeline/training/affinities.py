@@ -266,6 +266,8 @@ class AffinityTask:
         image, labels, counts = sections.turn(rng, image, labels, counts)
         if not isotropic and rng.random() < 0.2:
             image, labels, counts = sections.misalign(rng, image, labels, counts)
+        if rng.random() < 0.1:
+            image, labels, counts = sections.end(rng, image, labels, counts)
         image = sections.change_image(rng, image, isotropic=isotropic)
         # A shift cuts bodies in two that still belong together: components are not made again.
         eroded, _ = erode(labels, steps=self.erosion, in_plane=not isotropic)

@@ -6,6 +6,7 @@ A window is one object: whatever happens in plane happens to all its slices alik
 import numpy as np
 from scipy import ndimage
 
+from pipeline import intensity
 from pipeline.training.pairs import RIM, THINNEST, Pair
 
 
@@ -33,34 +34,45 @@ def overlay(
 
 
 def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
-    """Staining, background, blur, gain, noise, a lost slice and 8-bit rounding; (D, S, S) float32 grey in [0, 1].
+    """Staining, haze, blur, noise, a lost slice, saturation, rounding; (D, S, S) float32 grey in [0, 1].
 
-    Grey is the square root of light (intensity.grey): the changes are made to the light.
+    window: light in units of the noise (intensity.light). Noise that is added is counted: the unit grows with
+    it, so that noise has one look in every window, as ingest would give it. How well ingest measures is drawn
+    too.
     """
-    light = np.square(window, dtype=np.float32)
-    if rng.random() < 0.25:
-        light *= _smooth_field(rng, light.shape, low=0.1, high=1.0)
-    if rng.random() < 0.2:
+    light = window.astype(np.float32)
+    unit = 1.0
+    if rng.random() < 0.15:
+        light = light * _smooth_field(rng, light.shape, low=0.15, high=1.0)
+    if rng.random() < 0.12:
         light = ndimage.gaussian_filter(light, (0, *[rng.uniform(0.3, 1.1)] * 2))
-    if rng.random() < 0.3:
-        light = np.clip(light, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))
-    if rng.random() < 0.5:
-        light *= np.exp(rng.uniform(np.log(0.08), np.log(2.0)))
     if rng.random() < 0.25:
-        light += _smooth_field(rng, light.shape, low=0.0, high=rng.uniform(0.01, 0.1))
-    if rng.random() < 0.4:
-        shot, read = rng.uniform(0, 0.02), rng.uniform(0, 0.02)
-        sigma = np.sqrt(shot * np.clip(light, 0, None) + read**2)
-        light += sigma * rng.standard_normal(light.shape, np.float32)
+        light = light * np.float32(np.exp(rng.uniform(np.log(0.2), 0)))
+    if rng.random() < 0.15:
+        light = light + _smooth_field(rng, light.shape, low=0.0, high=rng.uniform(0.5, 5))
     if rng.random() < 0.3:
-        light += _grain(rng, light.shape)
+        sigma = rng.uniform(0.2, 1.5)
+        photon = rng.choice([0.0, rng.uniform(0, 0.5)])
+        light = light + np.sqrt(sigma**2 + photon * light, dtype=np.float32) * rng.standard_normal(
+            light.shape, np.float32
+        )
+        unit = np.hypot(unit, sigma)
+    if rng.random() < 0.2:
+        sigma = rng.uniform(0.2, 1.5)
+        light = light + np.float32(sigma) * _grain(rng, light.shape)
+        unit = np.hypot(unit, sigma)
     if rng.random() < 0.04 and len(light) > 1:
         lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
         light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
-    light = np.clip(light, 0, 1)
-    if rng.random() < 0.5:
-        light = np.rint(light * 255) / 255
-    return np.sqrt(light, dtype=np.float32)
+    if rng.random() < 0.25:
+        light = np.minimum(light, np.float32(np.exp(rng.uniform(np.log(5), np.log(100)))))
+    if rng.random() < 0.3:
+        step = np.float32(rng.uniform(0.2, 2))
+        light = np.rint(light / step) * step
+    if rng.random() < 0.3:
+        light = light + np.float32(rng.uniform(-0.7, 0.7))
+    unit *= np.exp(rng.normal(0, 0.25))
+    return intensity.curve(np.maximum(light / np.float32(unit), 0))
 
 
 def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
@@ -69,11 +81,11 @@ def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
     z, y, x = _centre(rng, pair, side)
     step = 2 if rng.random() < 0.1 else 1  # now and then a coarser slice distance
     slices = np.clip(z + step * (np.arange(depth) - depth // 2), 0, pair.image.shape[0] - 1)
-    rows = np.clip(np.arange(y - side // 2, y - side // 2 + side), 0, pair.image.shape[1] - 1)
-    columns = np.clip(np.arange(x - side // 2, x - side // 2 + side), 0, pair.image.shape[2] - 1)
-    window = pair.image[np.ix_(slices, rows, columns)].astype(np.float32)
-    distance = pair.distance[z][np.ix_(rows, columns)].astype(np.float32)
-    counts = pair.counts[z][np.ix_(rows, columns)]
+    rows, columns = (_span(at, side, size) for at, size in zip((y, x), pair.image.shape[1:], strict=True))
+    window = pair.image[np.ix_(slices, rows[0], columns[0])].astype(np.float32)
+    distance = pair.distance[z][np.ix_(rows[0], columns[0])].astype(np.float32)
+    # What repeats the edge is no picture of a neurite, whatever it looks like.
+    counts = pair.counts[z][np.ix_(rows[0], columns[0])] & rows[1][:, None] & columns[1]
     if side != tile:
         window, distance = _zoom(window, tile), _zoom(distance[None], tile)[0]
         # A picture made smaller must not make the thinnest tubes thinner in pixels.
@@ -81,6 +93,15 @@ def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
         nearest = np.minimum((np.arange(tile) + 0.5) * side / tile, side - 1).astype(int)
         counts = counts[np.ix_(nearest, nearest)]
     return window, distance, counts
+
+
+def _span(centre: int, side: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of `side` pixels around a centre, moved so that at most an eighth of them lies outside, and bool:
+    which of them lie inside. Those outside repeat the edge."""
+    most = max(side // 8, (side - size + 1) // 2)
+    first = int(np.clip(centre - side // 2, -most, max(size + most - side, -most)))
+    at = np.arange(first, first + side)
+    return np.clip(at, 0, size - 1), (at >= 0) & (at < size)
 
 
 def _centre(rng: np.random.Generator, pair: Pair, side: int) -> np.ndarray:
@@ -121,11 +142,13 @@ def _flip(rng: np.random.Generator, window: np.ndarray, *planes: np.ndarray) -> 
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Specks a pixel or two wide, each in one slice, most of them dark and few bright; (D, S, S) float32."""
-    specks = rng.standard_exponential(shape, np.float32) ** rng.uniform(1, 3)
-    width = rng.uniform(0, 1)
+    """Noise of unit sigma, a pixel or two wide, each plane for itself, often skewed: most dark, few bright."""
+    specks = rng.standard_exponential(shape, np.float32) ** np.float32(rng.uniform(0.7, 3))
+    if rng.random() < 0.4:
+        specks = rng.standard_normal(shape, np.float32)
+    width = rng.uniform(0, 1.2)
     specks = ndimage.gaussian_filter(specks, (0, width, width))
-    return specks * np.float32(np.exp(rng.uniform(np.log(0.005), np.log(0.15))) / max(specks.std(), 1e-3))
+    return (specks - specks.mean()) / max(float(specks.std()), 1e-3)
 
 
 def _smooth_field(

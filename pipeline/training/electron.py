@@ -24,7 +24,7 @@ def load(row: Row, *, membrane: bool) -> Volume:
     any size. Raises InputError for a tree as reference, labels of another shape, of floats, or without any label.
     """
     image = volume.open_volume(row.image)
-    grey = as_bytes(image.array[:], image.attributes)
+    grey = as_bytes(image.array[:], volume.read_levels(row.image))
     if not row.has_reference:
         return Volume(row.sample, grey, np.zeros(grey.shape, np.uint32), image.voxel_size, membrane=False)
     if row.reference.suffix.lower() == ".swc":
@@ -46,11 +46,11 @@ def load(row: Row, *, membrane: bool) -> Volume:
     return Volume(row.sample, grey, labels.astype(np.uint32), image.voxel_size, membrane)
 
 
-def as_bytes(voxels: np.ndarray, attributes: dict) -> np.ndarray:
+def as_bytes(voxels: np.ndarray, level: intensity.Levels) -> np.ndarray:
     """The grey that infer makes of an ingested image, as uint8; bytes stay as they are."""
     if voxels.dtype == np.uint8:
         return voxels
-    return np.rint(intensity.grey(voxels, attributes, rule=LEVELS) * 255).astype(np.uint8)
+    return np.rint(intensity.grey(voxels, level, rule=LEVELS) * 255).astype(np.uint8)
 
 
 def part(whole: Volume, first: float, last: float) -> Volume:

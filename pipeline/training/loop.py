@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.files import whole
@@ -73,7 +74,7 @@ def fit(
     """
     device = next(model.parameters()).device
     groups = [{"lr": 0.0, **group} for group in task.parameter_groups(model)]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_ema)
     first = _resume(checkpoint, model, averaged, optimiser, log, digest)
     rates = schedule(base=1.0, steps=steps, warmup=max(steps // 20, 1))
@@ -82,7 +83,7 @@ def fit(
     for step, batch in enumerate(loader, first):
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * float(rates[step])
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), sdpa_kernel(_attention(device)):
             loss = task.loss(model, tuple(part.to(device) for part in batch))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -100,6 +101,13 @@ def fit(
         if (step + 1) % save_every == 0 or step + 1 == steps:
             _save(checkpoint, step + 1, model, averaged, optimiser, digest)
     return averaged.module.eval()
+
+
+def _attention(device: torch.device) -> list[SDPBackend]:
+    """On a CPU the backward pass of flash attention takes a third of the step; plain matrix products do not."""
+    if device.type == "cpu":
+        return [SDPBackend.MATH]
+    return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def _ema(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:

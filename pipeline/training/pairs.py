@@ -11,6 +11,7 @@ from pipeline.swc import Tree, um_to_voxel
 REACH = 2.5  # distances beyond this many voxels are all alike
 THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
+BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
 UNLABELLED, BACKGROUND, NEURITE, ARTEFACT, RIM_LABEL = range(5)
@@ -20,9 +21,10 @@ UNLABELLED, BACKGROUND, NEURITE, ARTEFACT, RIM_LABEL = range(5)
 class Pair:
     """One image and its truth; all arrays (z, y, x) of one shape.
 
-    image: float16 in [0, 1]. distance: float16, in-plane voxels to the nearest neurite's surface, negative
-    inside, at most REACH. counts: bool, False where the truth is not known. foreground, bright: (n, 3) int32
-    voxels inside neurites, and bright voxels outside (what is easily mistaken).
+    image: float16, light in units of the noise (intensity.light), at most BRIGHTEST. distance: float16, in-plane
+    voxels to the nearest neurite's surface, negative inside, at most REACH. counts: bool, False where the truth
+    is not known. foreground, bright: (n, 3) int32 voxels inside neurites, and bright voxels outside (what is
+    easily mistaken).
     """
 
     name: str
@@ -36,7 +38,7 @@ class Pair:
 def from_tree(
     name: str, image: np.ndarray, trees: list[Tree], voxel_size: tuple[float, float, float], *, complete: bool
 ) -> Pair:
-    """Pair an image (z, y, x, in [0, 1]) with trees (um).
+    """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
     complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
     trees are other people's neurons, neither neurite nor background: they do not count.
@@ -61,17 +63,17 @@ def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
 
 
 def empty(name: str, image: np.ndarray) -> Pair:
-    """Pair of an image (z, y, x, in [0, 1]) without any neurite."""
+    """Pair of an image (z, y, x, light in units of the noise) without any neurite."""
     return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool))
 
 
 def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
     inside = (distance <= 0) & counts
-    level = np.quantile(image[inside], 0.25) if inside.any() else 0.5
-    easily_mistaken = counts & (distance >= 2) & (image >= max(0.5 * level, 0.05))
+    level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
+    easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))
     return Pair(
         name=name,
-        image=image.astype(np.float16),
+        image=np.minimum(image, BRIGHTEST).astype(np.float16),
         distance=distance.astype(np.float16),
         counts=counts,
         foreground=np.argwhere(inside).astype(np.int32),
@@ -85,7 +87,7 @@ def _untraced(
     """bool: structures as bright as the traced neurites that no tree passes within 2 um, and 1 voxel around."""
     nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
     nodes = nodes[np.all((nodes >= 0) & (nodes < image.shape), axis=1)]
-    level = max(0.5 * np.median(image[tuple(nodes.T)]), 0.1) if len(nodes) else 0.1
+    level = max(0.25 * np.median(image[tuple(nodes.T)]), 3.0) if len(nodes) else 3.0
     apart = ndimage.distance_transform_edt(distance > 0, sampling=voxel_size) > 2.0
     labels, _ = ndimage.label((image >= level) & apart, np.ones((3, 3, 3)))
     size = np.bincount(labels.ravel())

@@ -59,6 +59,26 @@ def misalign(
     return image, labels, counts
 
 
+def end(
+    rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The crop as a window at the end of a volume: from somewhere on along one axis the last plane repeats.
+
+    At most half of the crop is repeated, and that is not scored.
+    """
+    axis = int(rng.integers(3))
+    length = image.shape[axis]
+    kept = int(rng.integers(length // 2, length))
+    planes = np.minimum(np.arange(length), kept - 1)
+    if rng.random() < 0.5:
+        planes = length - 1 - planes[::-1]
+    image, labels, counts = (np.take(volume, planes, axis) for volume in (image, labels, counts))
+    repeated = [1, 1, 1]
+    repeated[axis] = length
+    inside = np.arange(length) == planes
+    return image, labels, counts & inside.reshape(repeated)
+
+
 def lose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """One section black, or a copy of the one before."""
     image = image.copy()

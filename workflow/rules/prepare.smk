@@ -4,6 +4,7 @@ if PROJECT.is_demo:
         output:
             images=[sample.image for sample in SAMPLES.values()],
             references=[sample.reference for sample in SAMPLES.values()],
+            skeletons=[directory(sample.skeletons) for sample in SAMPLES.values() if sample.skeletons],
             sheet=PROJECT.folder / "samples.tsv",
         log:
             f"{RESULTS}/log/simulate.txt",
@@ -15,9 +16,10 @@ if PROJECT.is_demo:
         params:
             version=VERSIONS["simulate"],
             folder=PROJECT.folder,
+            modality="--modality=em" if PROJECT.settings.modality == "em" else "",
             options=stage_options("simulate"),
         shell:
-            "python -m pipeline simulate {params.folder:q} {params.options} > {log:q} 2>&1"
+            "python -m pipeline simulate {params.folder:q} {params.modality} {params.options} > {log:q} 2>&1"
 
 
 rule ingest:

@@ -9,6 +9,8 @@ rule evaluate:
         f"{RESULTS}/{{sample}}/log/evaluate.txt",
     benchmark:
         f"{RESULTS}/{{sample}}/log/evaluate.tsv"
+    wildcard_constraints:
+        sample=of_modality("lm"),
     conda:
         "../../envs/pipeline.yaml"
     resources:
@@ -41,6 +43,8 @@ rule draw:
         f"{RESULTS}/{{sample}}/log/draw.txt",
     benchmark:
         f"{RESULTS}/{{sample}}/log/draw.tsv"
+    wildcard_constraints:
+        sample=of_modality("lm"),
     conda:
         "../../envs/pipeline.yaml"
     resources:
@@ -53,3 +57,68 @@ rule draw:
     shell:
         "python -m pipeline draw {input.image:q} {input.tree:q} {output:q} --name {wildcards.sample:q} --metrics {input.metrics:q}"
         " {params.reference} {params.options} > {log:q} 2>&1"
+
+
+# Electron microscopy: the cells and the trees of all of them.
+
+
+rule evaluate_cells:
+    input:
+        labels=volume("labels.zarr"),
+        trees=trees,
+        prediction=volume("prediction.zarr"),
+        reference=lambda wildcards: PROJECT.reference(wildcards.sample),
+    output:
+        f"{RESULTS}/{{sample}}/metrics.json",
+    log:
+        f"{RESULTS}/{{sample}}/log/evaluate.txt",
+    benchmark:
+        f"{RESULTS}/{{sample}}/log/evaluate.tsv"
+    wildcard_constraints:
+        sample=of_modality("em"),
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=memory("evaluate_cells"),
+        runtime=minutes("evaluate_cells"),
+    params:
+        version=VERSIONS["evaluate"],
+        reference=lambda wildcards: PROJECT.reference_options(wildcards.sample),
+        options=stage_options("evaluate"),
+    shell:
+        "python -m pipeline evaluate --prediction {input.labels:q} --trees {input.trees:q} --image {input.prediction:q}"
+        " {params.reference} --output {output:q} {params.options} > {log:q} 2>&1"
+
+
+rule draw_cells:
+    input:
+        image=volume("image.zarr"),
+        labels=volume("labels.zarr"),
+        trees=trees,
+        metrics=f"{RESULTS}/{{sample}}/metrics.json",
+        reference=lambda wildcards: PROJECT.reference(wildcards.sample),
+    output:
+        report(
+            f"{RESULTS}/{{sample}}/overview.png",
+            caption="../report/overview.rst",
+            category="Trees",
+            labels={"sample": "{sample}"},
+        ),
+    log:
+        f"{RESULTS}/{{sample}}/log/draw.txt",
+    benchmark:
+        f"{RESULTS}/{{sample}}/log/draw.tsv"
+    wildcard_constraints:
+        sample=of_modality("em"),
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=memory("draw_cells"),
+        runtime=minutes("draw_cells"),
+    params:
+        version=VERSIONS["draw"],
+        reference=lambda wildcards: PROJECT.reference_options(wildcards.sample, "reference"),
+        options=stage_options("draw"),
+    shell:
+        "python -m pipeline draw {input.image:q} {input.trees:q} {output:q} --labels {input.labels:q} --name {wildcards.sample:q}"
+        " --metrics {input.metrics:q} {params.reference} {params.options} > {log:q} 2>&1"

@@ -1,0 +1,159 @@
+"""Does the network see the same neurite at the same grey, whatever detector, stain and software did to the image?"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from pipeline import intensity
+from pipeline.intensity import CELL
+
+SHAPE = (12, 256, 320)
+SIGNAL = 40.0  # above a background of 60 +- 5
+
+
+@pytest.fixture(scope="module")
+def line() -> np.ndarray:
+    """bool (z, y, x): an oblique neurite four pixels wide in the middle planes."""
+    z, y, x = np.indices(SHAPE)
+    return (abs(z - 6) < 2) & (abs(y - 0.5 * x - 40) < 2)
+
+
+@pytest.fixture(scope="module")
+def stack(line) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(60, 5, SHAPE)
+    return np.rint(noise + SIGNAL * line).astype(np.uint8)
+
+
+def seen(image: np.ndarray, where: np.ndarray) -> float:
+    """Mean grey of some voxels, as the network sees them."""
+    return float(intensity.grey(image, intensity.measure(image))[where].mean())
+
+
+def padded(stack):
+    return np.pad(stack, ((0, 0), (0, 0), (140, 0)))[:, :, : SHAPE[2] + 140]
+
+
+def black_planes(stack):
+    image = stack.copy()
+    image[[0, 3, 10]] = 0
+    return image
+
+
+def vignetted(stack):
+    y, x = np.mgrid[-1 : 1 : SHAPE[1] * 1j, -1 : 1 : SHAPE[2] * 1j]
+    return np.rint(stack * (1 - 0.25 * (y**2 + x**2))).astype(np.uint8)
+
+
+def stepped(stack):
+    image = stack.astype(np.int32)
+    image[:, 150:] += 60
+    return image.astype(np.uint8)
+
+
+def flickering(stack):
+    return (stack + 10 * (np.arange(SHAPE[0]) % 3)[:, None, None]).astype(np.uint8)
+
+
+CHANGES = {
+    "padding": padded,
+    "black planes": black_planes,
+    "offset": lambda stack: stack.astype(np.uint16) + 100,
+    "gain of a half": lambda stack: np.rint(stack * 0.5).astype(np.uint8),
+    "gain of four in 16 bit": lambda stack: stack.astype(np.uint16) * 4,
+    "16 bit": lambda stack: stack.astype(np.uint16) * 257,
+    "floating point": lambda stack: stack.astype(np.float32) / 255,
+    "vignetting": vignetted,
+    "a step between tiles": stepped,
+    "flickering planes": flickering,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_grey_of_a_neurite_hardly_moves(stack, line, name):
+    image = CHANGES[name](stack)
+    where = np.pad(line, ((0, 0), (0, 0), (140, 0))) if name == "padding" else line.copy()
+    if name == "black planes":
+        where[[0, 3, 10]] = False
+    if (
+        name == "a step between tiles"
+    ):  # beside the step the darker side loses light: background may be either
+        where[:, 150 - 3 * CELL : 150 + 3 * CELL] = False
+    assert seen(image, where) == pytest.approx(seen(stack, line), abs=0.03)
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "black planes"])
+def test_no_light_appears_where_there_is_none(stack, line, name):
+    """Not at the edge of padding, nor at the step: the mean of 3 x 3 pixels stays about what tile asks for."""
+    from scipy.ndimage import binary_dilation, uniform_filter
+
+    image = CHANGES[name](stack)
+    light = uniform_filter(intensity.light(image, intensity.measure(image)), (1, 3, 3))
+    where = np.pad(line, ((0, 0), (0, 0), (140, 0))) if name == "padding" else line
+    assert light[~binary_dilation(where, iterations=3)].max() < 3.5
+
+
+def test_padding_and_black_planes_are_no_data_and_the_zeros_of_a_cleaned_image_are(stack, line):
+    assert intensity.measure(stack).summary["data"] == 1
+    assert intensity.measure(padded(stack)).summary["data"] == pytest.approx(320 / 460, abs=0.03)
+    assert intensity.measure(black_planes(stack)).summary["data"] == pytest.approx(9 / 12)
+    assert intensity.measure(np.where(line, stack, 0)).summary["data"] == 1
+
+
+def test_a_third_of_padding_changes_neither_background_nor_noise(stack):
+    clean, image = (intensity.measure(some).summary for some in (stack, padded(stack)))
+    assert image["background"] == pytest.approx(clean["background"], abs=0.5)
+    assert image["noise"] == pytest.approx(clean["noise"], rel=0.1)
+    assert clean["background"] == pytest.approx(60, abs=1) and clean["noise"] == pytest.approx(5, rel=0.1)
+
+
+def test_a_cleaned_image_has_the_noise_of_its_neurites(line):
+    """Cut to zero but for the neurite: its own roughness is all that is left to measure."""
+    rng = np.random.default_rng(1)
+    image = np.where(line, rng.normal(100, 8, SHAPE), 0).astype(np.float32)
+    noise = intensity.measure(image).summary["noise"]
+    assert 4 < noise < 24
+
+
+@pytest.mark.parametrize("amplitude", [0.5, 3, 30])
+def test_noise_has_one_look_whatever_its_amplitude(amplitude):
+    image = np.random.default_rng(0).normal(1000, amplitude, SHAPE).astype(np.float32)
+    grey = intensity.grey(image, intensity.measure(image))
+    assert np.mean(grey) == pytest.approx(0.036, abs=0.005)
+    assert np.quantile(grey, 0.999) < 0.25
+
+
+def test_a_soma_is_no_background():
+    _, y, x = np.indices((4, 400, 400))
+    soma = (y - 200) ** 2 + (x - 210) ** 2 < 60**2
+    image = np.random.default_rng(0).normal(50, 4, soma.shape) + 100 * soma
+    light = intensity.light(image.astype(np.float32), intensity.measure(image))
+    assert light[soma].mean() == pytest.approx(25, rel=0.1)
+
+
+def test_the_levels_do_not_depend_on_the_slabs(stack):
+    whole = intensity.measure(stack)
+    parts = [intensity.look(stack[z : z + 5]) for z in range(0, 12, 5)]
+    cut = intensity.levels(intensity.join(parts), stack.ravel(), integers=True)
+    for name in ("low", "high", "noise"):
+        assert_array_equal(getattr(cut, name), getattr(whole, name))
+
+
+def test_the_light_of_a_voxel_does_not_depend_on_the_box(stack):
+    level = intensity.measure(stack)
+    box = [(3, 9), (37, 101), (150, 299)]
+    inside = tuple(slice(*side) for side in box)
+    assert_array_equal(intensity.light(stack[inside], level, box), intensity.light(stack, level)[inside])
+
+
+def test_the_curve_is_even_and_ends_at_white():
+    sigmas = np.array([0, 1, 3, 10, 30, 100, 300, 3000], np.float32)
+    grey = intensity.curve(sigmas)
+    assert np.all(np.diff(grey)[:-1] > 0) and grey[0] == 0 and grey[-1] == 1
+    assert grey[1] == pytest.approx(0.084, abs=0.001)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (3, 16, 40), (2, 100, 3)])
+@pytest.mark.parametrize("value", [0, 7])
+def test_small_and_constant_volumes_are_black(shape, value):
+    image = np.full(shape, value, np.uint16)
+    assert not intensity.grey(image, intensity.measure(image)).any()
