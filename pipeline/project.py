@@ -125,7 +125,11 @@ class Project:
 
     def labelled(self, modality: str) -> list[str]:
         """Those of which something is known."""
-        return [name for name in self.sound(modality) if self.samples[name].truth]
+        return [name for name in self.sound(modality) if self.truth(name)]
+
+    def truth(self, name: str) -> Path | None:
+        """What a training learns of a sample; of em labels alone."""
+        return self.samples[name].labels if self.modality(name) == "em" else self.samples[name].truth
 
     def taught(self, modality: str) -> list[str]:
         """Those that a training learns from: the labelled ones; all where it begins without labels."""
@@ -134,7 +138,7 @@ class Project:
 
     def truths(self, modality: str) -> list[Path]:
         """The files that a training takes the truth from; two volumes of labels may lie in one."""
-        truths = [self.samples[name].truth for name in self.sound(modality)]
+        truths = map(self.truth, self.sound(modality))
         return list(dict.fromkeys(images.split(truth)[0] for truth in truths if truth))
 
     def training_sheet(self, modality: str, names: list[str] | None = None) -> str:
@@ -143,7 +147,7 @@ class Project:
             {
                 "sample": name,
                 "image": Path(self.settings.results) / self.volumes[name] / "image.zarr",
-                "reference": self.samples[name].truth or "",
+                "reference": self.truth(name) or "",
                 "reference_unit": self.samples[name].reference_unit,
             }
             for name in (self.taught(modality) if names is None else names)
@@ -188,6 +192,7 @@ class Project:
             results / name / "overview.png": "picture, one for each sample",
             results / "trained/lm.safetensors": "trained weights",
             results / "trained/em.safetensors": "trained weights",
+            results / "ablation/ablation.tsv": "ablation",
             results / "benchmark/leaderboard.html": "leaderboard",
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]

@@ -177,8 +177,8 @@ def relabel(folder, labels):
             lambda labels: labels[1:],
             r"labels of 19 x 40 x 48 voxels; allowed: 20 x 40 x 48 voxels as .*a.zarr",
         ),
-        (lambda labels: labels.astype(np.float32), r"labels of type float32; allowed: whole numbers"),
-        (lambda labels: labels.astype(np.int32) - 1, r"label -1; allowed: 0 and above"),
+        (lambda labels: labels.astype(np.float32), r"labels of type float32; allowed: uint8"),
+        (lambda labels: labels.astype(np.int32) - 1, r"a label -1; allowed: uint8"),
         (lambda labels: labels * 0, r"no label but 0; allowed: at least one"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import config
+from pipeline.errors import InputError
 from pipeline.files import format_table, write_text
 
 if TYPE_CHECKING:
@@ -108,5 +109,7 @@ def _scores(
         restrict=restricted,
     )
     found = labels.scores(cells, split_bodies(volume.labels))
-    split, merge, are = (float(found[name] or 0) for name in ("vi_split", "vi_merge", "are_skimage"))
+    split, merge, are = (found[name] for name in ("vi_split", "vi_merge", "are_skimage"))
+    if not (isinstance(split, float) and isinstance(merge, float) and isinstance(are, float)):
+        raise InputError(volume.name, "sections to score without a label", "a volume labelled to its end")
     return {"vi": split + merge, "vi_split": split, "vi_merge": merge, "are": are}

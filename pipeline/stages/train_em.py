@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Train the network for electron microscopy. Killed, it goes on from its last checkpoint (beside the output).
 
-    The volumes are held in memory, 5 bytes a voxel and another for each stretched copy.
+    The volumes are held in memory, some 40 bytes a voxel at the peak.
 
     Args:
         sheets: TSV with columns sample, image (OME-Zarr made by ingest), reference (an image of voxel labels, also

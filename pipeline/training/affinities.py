@@ -22,7 +22,7 @@ from pipeline.training import mixing, sections
 Offset = tuple[int, int, int]
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]  # image (1, D, H, W), target and counts (C, D, H, W)
 THICKER = {2: 0.15, 3: 0.15, 4: 0.55, 5: 0.15}  # how many isotropic sections make a thick one, and how often
-SCORED = 3  # windows along each axis of a held-out volume, at most
+SCORED = 2  # windows along each axis of a held-out volume, at most
 FLAT = 1.9  # sections thicker than that many pixels are anisotropic
 
 
@@ -174,10 +174,12 @@ class AffinityTask:
         thicken: float = 0.35,
         erosion: int = 1,
     ) -> None:
-        self.volumes, self.held_out = (
-            [replace(volume, labels=split_bodies(volume.labels)) for volume in kind]
-            for kind in (volumes, held_out)
-        )
+        # Copies of a volume that differ in grey alone share their labels.
+        pieces = {
+            id(labels): split_bodies(labels) for labels in {id(v.labels): v.labels for v in volumes}.values()
+        }
+        self.volumes = [replace(volume, labels=pieces[id(volume.labels)]) for volume in volumes]
+        self.held_out = [replace(volume, labels=split_bodies(volume.labels)) for volume in held_out]
         shares = np.array([volume.share for volume in volumes], float)
         self.shares = shares / shares.sum()
         self.offsets = architecture.offsets

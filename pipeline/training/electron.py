@@ -1,12 +1,13 @@
-"""Volumes of electron microscopy for a training: read, checked, parted, weighed; whole in memory (5 bytes a voxel)."""
+"""Volumes of electron microscopy for a training: read, checked, parted, weighed; whole in memory."""
 
 from dataclasses import replace
 
 import fastremap
 import numpy as np
 
-from pipeline import images, intensity, volume
+from pipeline import intensity, volume
 from pipeline.errors import InputError
+from pipeline.images import labels
 from pipeline.images.source import sizes
 from pipeline.training.affinities import THICKER, Volume
 from pipeline.training.sheet import Row
@@ -29,20 +30,14 @@ def load(row: Row, *, membrane: bool) -> Volume:
         return Volume(row.sample, grey, np.zeros(grey.shape, np.uint32), image.voxel_size, membrane=False)
     if row.reference.suffix.lower() == ".swc":
         raise InputError(row.reference, "a tree", "an image of voxel labels (electron microscopy)")
-    source = images.open_image(row.reference)
-    if source.dtype.kind not in "ui":
-        allowed = "whole numbers (uint8 to uint64): a label is a name, not a measure"
-        raise InputError(row.reference, f"labels of type {source.dtype}", allowed)
-    if source.shape != image.shape:
+    found, _ = labels.read(row.reference)
+    if found.shape != image.shape:
         allowed = f"{sizes(image.shape)} voxels as {row.image}"
-        raise InputError(row.reference, f"labels of {sizes(source.shape)} voxels", allowed)
-    found = source.array[:]
-    if found.min() < 0:
-        raise InputError(row.reference, f"label {found.min()}", "0 and above")
-    labels, _ = fastremap.renumber(found.astype(np.uint64, copy=False), preserve_zero=True)
-    if not labels.any():
+        raise InputError(row.reference, f"labels of {sizes(found.shape)} voxels", allowed)
+    cells, _ = fastremap.renumber(found, preserve_zero=True)
+    if not cells.any():
         raise InputError(row.reference, "no label but 0", "at least one labelled cell")
-    return Volume(row.sample, grey, labels.astype(np.uint32), image.voxel_size, membrane)
+    return Volume(row.sample, grey, cells.astype(np.uint32), image.voxel_size, membrane)
 
 
 def as_bytes(voxels: np.ndarray, level: intensity.Levels) -> np.ndarray:
