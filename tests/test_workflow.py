@@ -559,7 +559,7 @@ def test_what_changes_no_bytes_reruns_nothing(repaired, settings):
 
 @pytest.mark.slow
 def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
-    train = {"steps": 2, "simulated": 0, "start": "", "batch": 1, "window": 32, "validation": ""}
+    train = {"steps": 2, "simulated": 0, "remade": 1, "start": "", "batch": 1, "window": 32, "validation": ""}
     config = {"dataset": str(neurites), "weights": "", "train": train}
     assert planned(tmp_path, config=config)["train_network"] == 1
     status, said = snakemake(tmp_path, "train", config=config)

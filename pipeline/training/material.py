@@ -17,7 +17,7 @@ from pipeline.training.pairs import Pair
 SCENE_ZYX = (16, 192, 192)
 KEPT_BACK = 0.25  # of the rows of an image with a tree: scored only
 JUDGES = 1_000_000  # seeds of the scenes that are scored
-JUDGED_SCENES, JUDGED_EMPTY = 20, 20
+JUDGED = 20  # of scenes, and of noise; no more than are trained on
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def gather(
         remade=others,
         scenes=[_scene(seed, index, empty_share) for index in range(scenes)],
         judges=[half[1] for half in halves],
-        judged_scenes=[_scene(JUDGES, index, 0.0) for index in range(JUDGED_SCENES)],
-        empty=[_scene(JUDGES + 1, index, 1.0) for index in range(JUDGED_EMPTY)],
+        judged_scenes=[_scene(JUDGES, index, 0.0) for index in range(min(JUDGED, scenes))],
+        empty=[_scene(JUDGES + 1, index, 1.0) for index in range(min(JUDGED, scenes))],
     )
 
 

@@ -51,20 +51,22 @@ class SliceTask:
         window, target, weight = batch
         return slice_loss(model(window), target, weight)
 
-    def validate(self, model: nn.Module) -> float:
+    def validate(self, model: nn.Module) -> float | None:
         """Mean foreground Dice of what was kept back, less ten times the share of noise that is taken for neurite.
 
         Half of the Dice is that of the images' parts, half that of the scenes. What each gives is printed.
         """
-        real, scenes = (
-            [dice(model, pair) for pair in pairs]
-            for pairs in (self.material.judges, self.material.judged_scenes)
-        )
-        false = [false_share(model, pair) for pair in self.material.empty]
-        named = [f"{pair.name} {value:.3f}" for pair, value in zip(self.material.judges, real)]
-        told = ", ".join([*named, f"scenes {np.mean(scenes):.3f}"])
-        print(f"{told}; false {np.mean(false):.5f}, worst {max(false):.4f}", flush=True)
-        return float(np.mean([np.mean(real or scenes), np.mean(scenes)]) - 10 * np.mean(false))
+        kept = self.material
+        parts = [
+            [dice(model, pair) for pair in pairs] for pairs in (kept.judges, kept.judged_scenes) if pairs
+        ]
+        if not parts:
+            return None
+        false = [false_share(model, pair) for pair in kept.empty] or [0.0]
+        told = [f"{pair.name} {value:.3f}" for pair, value in zip(kept.judges, parts[0])]
+        told += [f"scenes {np.mean(parts[-1]):.3f}"] if kept.judged_scenes else []
+        print(f"{', '.join(told)}; false {np.mean(false):.5f}, worst {max(false):.4f}", flush=True)
+        return float(np.mean([np.mean(part) for part in parts]) - 10 * np.mean(false))
 
     def parameter_groups(self, model: nn.Module) -> list[dict]:
         """The decoder at its rate, block i of L at encoder_rate * layer_decay^(L - i), so that what is
