@@ -252,3 +252,19 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="unknown"):
         weights.load(path)
+
+
+def test_the_norms_of_a_decoder_fold_into_its_convolutions():
+    """On windows alike in their statistics the network without norms answers as the one with them."""
+    from pipeline.network.fold import without_norm
+
+    torch.manual_seed(0)
+    model = SliceSegmenter(SMALL).eval()
+    windows = torch.rand(1, 1, 5, 64, 64).expand(4, -1, -1, -1, -1).contiguous()
+    with torch.inference_mode():
+        expected = model(windows[:1])
+    folded = without_norm(model, windows).eval()
+    assert folded.architecture.norm == "none"
+    assert not any(isinstance(part, torch.nn.GroupNorm) for part in folded.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(windows[:1]), expected, atol=1e-4, rtol=1e-4)

@@ -10,6 +10,9 @@ from pipeline.swc import Tree, um_to_voxel
 
 REACH = 2.5  # distances beyond this many voxels are all alike
 THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
+# People's lines lie beside their neurites by as much: taken for background, the neurite itself would be, and the
+# network would be sure of nothing in dim images.
+SCATTER, SCATTER_SLICES = 2.0, 2
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
@@ -41,7 +44,8 @@ def from_tree(
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
     complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
-    trees are other people's neurons, neither neurite nor background: they do not count.
+    trees are other people's neurons, neither neurite nor background: they do not count. Nor does what lies up to
+    SCATTER pixels or SCATTER_SLICES slices beside a tree, nor a part of a tree that is dark beside bright voxels.
     """
     pixel = min(voxel_size[1:])
     # A tube thinner than the distance of slices would have holes; thinner than 3 pixels it hangs on one voxel.
@@ -52,7 +56,7 @@ def from_tree(
         np.minimum(distance, tubes, out=distance)
     counts = np.ones(image.shape, bool)
     if not complete:
-        counts = ~_untraced(image, trees, distance, voxel_size)
+        counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
     return _pair(name, image, distance / pixel, counts)
 
 
@@ -94,3 +98,15 @@ def _untraced(
     size[0] = 0
     # Specks are noise and must stay background; a stretch of neurite is larger than this.
     return ndimage.binary_dilation((size >= 100)[labels], iterations=1)
+
+
+def _misdrawn(image: np.ndarray, distance: np.ndarray, reach: float) -> np.ndarray:
+    """bool: where a tree drawn by hand may be beside its neurite, most of all along z.
+
+    image: light (z, y, x). distance: to the trees' surface, in the unit of `reach`.
+    """
+    depth = 2 * SCATTER_SLICES + 1
+    beside = (ndimage.minimum_filter(distance, (depth, 1, 1)) <= reach) & (distance > 0)
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    dark = smooth < 0.5 * ndimage.maximum_filter(smooth, (depth, 5, 5))
+    return beside | (dark & (distance <= 0))
