@@ -33,10 +33,10 @@ def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config
             attributes=source.attributes,
         )
         if math.prod(source.shape) <= settings.whole_voxels or settings.method != "multicut":
-            array[:] = _in_one(source, settings)
+            labels = _in_one(source, settings)
+            array[:], cells = labels, int(labels.max())
         else:
-            _in_blocks(source, array, settings)
-        cells = int(array[:].max())
+            cells = _in_blocks(source, array, settings)
     print(f"{output}: {cells} cells")
 
 
@@ -57,7 +57,7 @@ def _in_one(source, settings: config.Agglomerate):
     )
 
 
-def _in_blocks(source, array, settings: config.Agglomerate) -> None:
+def _in_blocks(source, array, settings: config.Agglomerate) -> int:
     from pipeline import instances
     from pipeline.instances import blockwise
     from pipeline.volume import ChannelView
@@ -72,7 +72,7 @@ def _in_blocks(source, array, settings: config.Agglomerate) -> None:
         min(edge, height),
         min(edge, width),
     )
-    blockwise.segment_blocks(
+    return blockwise.segment_blocks(
         {name: ChannelView(source.array, index) for index, name in enumerate(source.channels)},
         array,
         source.voxel_size,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.network.model import Network
 
 MADE = "made.json"
+# Voxels of a window of the slice segmenter: of larger windows fewer go through a network at once, in as much memory.
+WINDOW_VOXELS = 5 * 128 * 128
 
 
 def run(
@@ -40,7 +43,7 @@ def run(
         weights: safetensors made by train.
         output: folder of one uint8 .npy a block (c, z, y, x; 0..255 = probability 0..1), and made.json: by what.
         device: auto (a GPU where there is one), cpu or cuda.
-        batch: windows that go through the network at once.
+        batch: windows of 5 x 128 x 128 voxels that go through the network at once; fewer of larger ones.
     """
     from pipeline.network import model
     from pipeline.network.predict import Progress
@@ -59,6 +62,7 @@ def run(
         "warnings": warnings,
     }
     # Finished blocks of a killed run are found again under the digest of everything that decides their bytes.
+    batch = max(1, batch * WINDOW_VOXELS // max(WINDOW_VOXELS, math.prod(cut.grid.window)))
     digest = _digest(source.attributes["sha256"], plan.read_text(encoding="utf-8"), made, VERSIONS["infer"])
     work = output.with_name(f".{output.name}.{digest}")
     names = [f"{index:06d}.npy" for index in range(len(cut.blocks))]
