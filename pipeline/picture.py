@@ -229,8 +229,8 @@ def _show_part(
         _show_grey(panel, tone(pool(part)), (first - 0.5) * voxel_um, (last - 0.5) * voxel_um)
 
 
-def _legend(figure: Figure, scale: float, width_um: float, layers) -> None:
-    """A scale bar at the left of the lower strip, the names of the lines at the right."""
+def scale_strip(figure: Figure, scale: float, width_um: float) -> Axes:
+    """The strip of LEGEND inches at the foot of a figure, with a scale bar at its left; scale: inches a um."""
     bar = scale_bar_um(width_um)
     full_width, full_height = figure.get_size_inches()
     strip = figure.add_axes((0, 0, 1, LEGEND / full_height))
@@ -239,6 +239,12 @@ def _legend(figure: Figure, scale: float, width_um: float, layers) -> None:
     strip.set_axis_off()
     strip.plot([0.1, 0.1 + bar * scale], [0.2, 0.2], color=INK, linewidth=3, solid_capstyle="butt")
     strip.text(0.1, 0.28, f"{bar:g} µm", color=INK, fontsize=8)
+    return strip
+
+
+def _legend(figure: Figure, scale: float, width_um: float, layers) -> None:
+    """A scale bar at the left of the lower strip, the names of the lines at the right."""
+    strip = scale_strip(figure, scale, width_um)
     handles = [Line2D([], [], **style) for _, style in layers]
     strip.legend(
         handles=handles, loc="center right", ncols=len(handles), frameon=False, labelcolor=INK, fontsize=8

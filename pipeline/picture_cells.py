@@ -13,13 +13,13 @@ from scipy.ndimage import binary_dilation
 
 from pipeline.metrics import labels as label_metrics
 from pipeline.metrics.scores import Scores
-from pipeline.picture import INK, scale_bar_um
+from pipeline.picture import INK, LEGEND, scale_strip
 from pipeline.swc import Tree, cable_length
 
 LARGEST = 12  # trees shown
 PIXELS = 500  # a slice is shown with about so many a side
 # Inches: the longest a panel may get, the strips above it and below all, the space between panels.
-EDGE, CAPTION, TITLE, LEGEND, GAP = 4.0, 0.28, 0.45, 0.55, 0.1
+EDGE, CAPTION, TITLE, GAP = 4.0, 0.28, 0.45, 0.1
 GOLDEN = 0.618034
 OPAQUE = 0.45  # colour over grey: membranes stay in sight
 BLOTTED = 7  # sections tried for one that has a picture
@@ -70,7 +70,7 @@ def overview(
     _draw_trees(
         figure, trees, (depth, height, width), voxel_size, scale=scale, column=column, top=LEGEND + last
     )
-    _scale_bar(figure, scale, width)
+    scale_strip(figure, scale, width)
     figure.text(0.1 / size[0], 1 - 0.5 * TITLE / size[1], title, color=INK, va="center")
     return figure
 
@@ -205,14 +205,3 @@ def _axes(figure: Figure, left: float, bottom: float, width: float, height: floa
         side.set_visible(False)
     axes.text(0, 1.01, caption, color=INK, fontsize=6.5, va="bottom", transform=axes.transAxes)
     return axes
-
-
-def _scale_bar(figure: Figure, scale: float, width_um: float) -> None:
-    bar = scale_bar_um(width_um)
-    full_width, full_height = figure.get_size_inches()
-    strip = figure.add_axes((0, 0, 1, LEGEND / full_height))
-    strip.set_xlim(0, full_width)
-    strip.set_ylim(0, LEGEND)
-    strip.set_axis_off()
-    strip.plot([0.1, 0.1 + bar * scale], [0.2, 0.2], color=INK, linewidth=3, solid_capstyle="butt")
-    strip.text(0.1, 0.28, f"{bar:g} µm", color=INK, fontsize=8)

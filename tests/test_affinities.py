@@ -25,7 +25,7 @@ from pipeline.training.affinities import (
     affinity_counts,
     affinity_loss,
     erode,
-    split_bodies,
+    in_pieces,
 )
 
 TINY = Architecture(widths=(2, 3, 3, 4, 5), depth=8, height=16, width=16)
@@ -148,7 +148,7 @@ def test_affinities_of_hand_drawn_labels():
 
 
 def test_components_of_perfect_affinities_are_the_labels():
-    labels = split_bodies(np.random.default_rng(0).integers(0, 3, (5, 9, 8)))
+    labels = in_pieces(np.random.default_rng(0).integers(0, 3, (5, 9, 8)))
     maps = affinities(labels)
     assert np.array_equal(_components(labels, maps), labels > 0) or labels.max() > 1
     joined = _components(labels, maps)
@@ -180,7 +180,7 @@ def _components(labels, maps):
 def test_a_body_in_two_pieces_becomes_two():
     labels = np.zeros((1, 3, 5), int)
     labels[0, :, 0] = labels[0, :, 3] = 7
-    assert len(np.unique(split_bodies(labels))) == 3 and np.array_equal(split_bodies(labels) > 0, labels > 0)
+    assert len(np.unique(in_pieces(labels))) == 3 and np.array_equal(in_pieces(labels) > 0, labels > 0)
 
 
 @pytest.mark.parametrize("in_plane", [True, False])

@@ -97,7 +97,7 @@ def _scores(
 ) -> dict[str, float]:
     from pipeline import instances
     from pipeline.metrics import labels
-    from pipeline.training.affinities import split_bodies
+    from pipeline.metrics.cells import in_pieces
 
     standard = config.Agglomerate()
     cells = instances.segment(
@@ -108,7 +108,7 @@ def _scores(
         min_foreground=standard.min_foreground if restricted else 0.0,
         restrict=restricted,
     )
-    found = labels.scores(cells, split_bodies(volume.labels))
+    found = labels.scores(cells, in_pieces(volume.labels))
     split, merge, are = (found[name] for name in ("vi_split", "vi_merge", "are_skimage"))
     if not (isinstance(split, float) and isinstance(merge, float) and isinstance(are, float)):
         raise InputError(volume.name, "sections to score without a label", "a volume labelled to its end")

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
 
-import cc3d
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.metrics.cells import in_pieces
 from pipeline.network.affinities import SHORT, Architecture
 from pipeline.training import mixing, sections
 
@@ -44,11 +44,6 @@ class Volume:
     @property
     def isotropic(self) -> bool:
         return self.voxel_size[0] < FLAT * max(self.voxel_size[1:])
-
-
-def split_bodies(labels: np.ndarray) -> np.ndarray:
-    """Every face-connected piece its own id, 0 stays 0: a body that joins outside the volume is several here."""
-    return cc3d.connected_components(labels, connectivity=6)
 
 
 def erode(labels: np.ndarray, *, steps: int = 1, in_plane: bool = True) -> tuple[np.ndarray, list[int]]:
@@ -176,10 +171,10 @@ class AffinityTask:
     ) -> None:
         # Copies of a volume that differ in grey alone share their labels.
         pieces = {
-            id(labels): split_bodies(labels) for labels in {id(v.labels): v.labels for v in volumes}.values()
+            id(labels): in_pieces(labels) for labels in {id(v.labels): v.labels for v in volumes}.values()
         }
         self.volumes = [replace(volume, labels=pieces[id(volume.labels)]) for volume in volumes]
-        self.held_out = [replace(volume, labels=split_bodies(volume.labels)) for volume in held_out]
+        self.held_out = [replace(volume, labels=in_pieces(volume.labels)) for volume in held_out]
         shares = np.array([volume.share for volume in volumes], float)
         self.shares = shares / shares.sum()
         self.offsets = architecture.offsets
