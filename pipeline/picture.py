@@ -60,8 +60,8 @@ def pool(projection: np.ndarray, limit: int = PIXELS) -> np.ndarray:
     return projection
 
 
-def pieces(tree: Tree, *, step_um: float = 0.5) -> np.ndarray:
-    """(n, 2, 3) um: all edges of a tree, cut into pieces of at most `step_um`."""
+def cut_edges(tree: Tree, *, step_um: float = 0.5) -> np.ndarray:
+    """(n, 2, 3) um: all edges of a tree, cut so that none is longer than `step_um`."""
     child = np.flatnonzero(tree.parent >= 0)
     start, end = tree.xyz[tree.parent[child]], tree.xyz[child]
     count = np.maximum(np.ceil(np.linalg.norm(end - start, axis=1) / step_um).astype(int), 1)
@@ -151,7 +151,7 @@ def benchmark(
     height = min(edge * size_um[1] / size_um[0], HEIGHT)
     figure = Figure(figsize=(edge * len(captions), height + TITLE), facecolor="black")
     FigureCanvasAgg(figure)
-    plain = [(pieces(gold), {"color": REFERENCE, "linewidth": 1.0})]
+    plain = [(cut_edges(gold), {"color": REFERENCE, "linewidth": 1.0})]
     for place, layers in enumerate([plain, *(_layers(tree, gold, tolerance_um) for tree in trees.values())]):
         panel = _panel(figure, place * edge, 0, edge - GAP, height)
         if projection is not None:
@@ -181,10 +181,10 @@ def scale_bar_um(width_um: float) -> float:
 
 def _layers(tree: Tree, reference: Tree | None, tolerance_um: float) -> Sequence[tuple[np.ndarray, dict]]:
     """(segments (n, 2, 3) um, style) from the lowest to the highest; the style's label is for the legend."""
-    predicted = pieces(tree)
+    predicted = cut_edges(tree)
     if reference is None:
         return [(predicted, {"color": PREDICTION, "linewidth": 1.0, "label": "prediction"})]
-    wanted = pieces(reference)
+    wanted = cut_edges(reference)
     missed = far(wanted, predicted, tolerance_um=tolerance_um)
     false = far(predicted, wanted, tolerance_um=tolerance_um)
     return [

@@ -93,15 +93,15 @@ def test_the_scale_bar_is_round_and_at_most_a_fourth(width, bar):
 
 def test_cable_is_cut_into_pieces_of_the_same_length():
     tree = line((0, 0, 0), (3, 4, 0), (3, 4, 0.2))
-    pieces = picture.pieces(tree, step_um=0.5)
+    pieces = picture.cut_edges(tree, step_um=0.5)
     assert len(pieces) == 11
     assert_allclose(np.linalg.norm(pieces[:, 1] - pieces[:, 0], axis=1).sum(), swc.cable_length(tree))
     assert_allclose(pieces[1:, 0], pieces[:-1, 1], atol=1e-12)
 
 
 def test_what_is_far_from_the_other_tree_is_marked():
-    wanted = picture.pieces(line((0, 0, 0), (100, 0, 0)))
-    found = picture.pieces(line((0, 1, 0), (60, 1, 0), (60, 20, 0)))
+    wanted = picture.cut_edges(line((0, 0, 0), (100, 0, 0)))
+    found = picture.cut_edges(line((0, 1, 0), (60, 1, 0), (60, 20, 0)))
     missed = picture.far(wanted, found, tolerance_um=1.5)
     false = picture.far(found, wanted, tolerance_um=1.5)
     assert_allclose(missed.sum() * 0.5, 40 - np.sqrt(1.5**2 - 1), atol=0.6)
