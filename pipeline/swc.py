@@ -65,6 +65,9 @@ def read(
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        text = text.replace("\r\n", "\n").replace(
+            "\r", "\n"
+        )  # CR alone ends the lines of old Macintosh programs
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "an SWC file") from error
     rows = _fast_rows(text)

@@ -36,6 +36,8 @@ def test_rows_become_arrays_in_file_order(tmp_path):
         Y.replace(" ", ", "),
         Y.replace(" ", "   "),
         Y.replace("\n", "\r\n"),
+        Y.replace("\n", "\r"),
+        "# made by x\r" + Y.replace("\n", "\r"),
         Y.replace("\n", " # why\n"),
         Y.replace("\n", "\n\n"),
         Y.replace("\n", "\n# between\n"),

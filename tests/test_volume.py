@@ -122,7 +122,19 @@ def test_only_the_planes_asked_for_are_in_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "um"), [("um", 1), ("micron", 1), ("\\u00B5m", 1), ("nm", 1e-3), ("mm", 1e3), ("inch", 25400)]
+    ("unit", "um"),
+    [
+        ("um", 1),
+        ("micron", 1),
+        ("\\u00B5m", 1),
+        ("nm", 1e-3),
+        ("mm", 1e3),
+        ("inch", 25400),
+        ("micrometers", 1),
+        ("nanometers", 1e-3),
+        ("millimeters", 1e3),
+        ("angstrom", 1e-4),
+    ],
 )
 def test_imagej_voxel_size(tmp_path, stack, unit, um):
     metadata = {"axes": "ZYX", "spacing": 2.5, "unit": unit}

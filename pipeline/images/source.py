@@ -11,13 +11,23 @@ import numpy as np
 
 from pipeline.errors import InputError
 
+# Names and signs of units of length, as programs spell them, singular; in lower case. "\\u00b5m" is ImageJ's escape.
+_UM_PER = {
+    ("um", "µm", "μm", "micron", "micrometer", "micrometre", "\\u00b5m"): 1.0,
+    ("nm", "nanometer", "nanometre"): 1e-3,
+    ("pm", "picometer", "picometre"): 1e-6,
+    ("å", "\u212b", "angstrom", "ångström", "angström", "ångstrom"): 1e-4,
+    ("mm", "millimeter", "millimetre"): 1e3,
+    ("cm", "centimeter", "centimetre"): 1e4,
+    ("m", "meter", "metre"): 1e6,
+    ("inch", "in", "inches"): 25400.0,
+}
+# Words have a plural, signs have none: "ms" are no metres.
 UM_PER = {
-    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre", "\\u00b5m"), 1.0),
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
-    **dict.fromkeys(("m", "meter", "metre"), 1e6),
-    **dict.fromkeys(("inch", "in"), 25400.0),
+    form: um
+    for names, um in _UM_PER.items()
+    for name in names
+    for form in ((name, f"{name}s") if len(name) > 3 else (name,))
 }
 VoxelSize = tuple[float, float, float]
 
