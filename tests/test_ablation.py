@@ -56,6 +56,7 @@ def test_wrong_lists_are_told(values, said):
         config.load({"ablation": values})
 
 
+@pytest.mark.slow
 def test_trainings_become_scores_and_scores_a_table(tmp_path, one_thread):
     labels = np.zeros((20, 32, 32), np.uint16)
     labels[:, 1:15, 1:31], labels[:, 17:31, 1:31] = 1, 2

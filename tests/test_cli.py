@@ -33,6 +33,7 @@ def test_stage_takes_its_own_settings_and_no_others(stage):
     assert taken == ([config.sections()[stage]()] if config.sections()[stage].model_fields else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_documents_every_option_and_imports_nothing_heavy(stage, capsys):
     assert main([stage, "--help"]) == 0

@@ -82,6 +82,7 @@ def test_the_levels_do_not_depend_on_the_slabs(tmp_path, stack, monkeypatch):
     assert all(map(np.array_equal, *((level.low, level.high, level.noise) for level in levels)))
 
 
+@pytest.mark.slow
 def test_memory_hardly_grows_with_the_volume(tmp_path, peak_memory):
     plane = np.random.default_rng(0).poisson(20, (256, 512)).astype(np.uint8)
     peaks = {}

@@ -308,6 +308,7 @@ def test_blocks_fill_the_volume_once():
     assert (count == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [0, 10**6])
 @pytest.mark.parametrize("voxel_size", [ISOTROPIC, SECTIONS])
 def test_cells_found_by_blocks_are_nearly_those_of_the_whole(voxel_size, at_once):
@@ -378,6 +379,7 @@ def test_perfect_affinities_of_real_cells_give_them_by_components(fly):
     assert information(segment(prediction_of(fly), ISOTROPIC, method="components"), fly) < 0.08
 
 
+@pytest.mark.slow
 def test_perfect_affinities_of_real_cells_give_them_by_multicut_whole_and_by_blocks(fly):
     whole = segment(prediction_of(fly), ISOTROPIC)
     assert information(whole, fly) < 0.05

@@ -26,6 +26,10 @@ def write(folder, neuron, gold, **tracings):
         (folder / neuron / "auto" / f"{tracer}.swc").write_text(text)
 
 
+# The page is made of scores of whole trees: ten seconds before the first test.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Two neurons of two species; tracers: exact, half, far (fails on one), broken."""

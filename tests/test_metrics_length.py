@@ -31,6 +31,7 @@ def test_every_closed_form_holds(shared, subtests):
             assert Measured(trees[1]).length == pytest.approx(case["length_reference"])
 
 
+@pytest.mark.slow
 def test_real_trees_agree_with_the_oracles(shared, subtests):
     oracles = json.loads((shared / "oracles" / "length_f1.json").read_text())
     trees: dict[str, Measured] = {}

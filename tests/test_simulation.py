@@ -183,6 +183,7 @@ def test_same_seed_same_bytes():
     assert digest(5) == digest(5) != digest(6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_scene_shows_its_neurites(seed):
     rng = np.random.default_rng(seed)

@@ -97,6 +97,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_others(folder):
     assert train(folder, seed=1).read_bytes() != first
 
 
+@pytest.mark.slow
 def test_killed_in_either_phase_it_goes_on_to_the_same_weights(folder, monkeypatch):
     settings = {"pretrain": "gaussian_mask", "steps": 3, "pretrain_steps": 3}
     whole = train(folder, **settings).read_bytes()

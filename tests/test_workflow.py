@@ -126,6 +126,7 @@ def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
     assert jobs == counts(4, simulate=1, total=8 * 4 + 3)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_both_modalities_takes_the_stages_of_each(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", ["a.tif", "b.tif", "b_labels.tif"])
     (folder / "b.h5").touch()
@@ -144,6 +145,7 @@ def test_a_dataset_of_both_modalities_takes_the_stages_of_each(tmp_path, weights
     assert jobs["ingest"] == 2 and jobs["trace"] == jobs["evaluate"] == jobs["draw"] == 1
 
 
+@pytest.mark.slow
 def test_plan_of_the_tissue_simulates_it(tmp_path, weights_file):
     jobs = planned(tmp_path, config={"weights": str(weights_file), "modality": "em"})
     assert jobs == {**dict.fromkeys(DENSE, 2), "simulate": 1, "summarize": 1, "all": 1, "total": 8 * 2 + 3}
@@ -186,6 +188,7 @@ def test_labels_within_a_file_are_taught_from_the_file(tmp_path):
     assert f"\t{folder}/a.h5:/labels\t" in found.training_sheet("lm")
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_are_found_from_any_folder(tmp_path):
     folder = make_folder(tmp_path / "data", ["a.tif"])
     assert planned(tmp_path, config={"dataset": str(folder)}) == counts(1)
@@ -197,6 +200,7 @@ SHARED_IMAGE = (
 )
 
 
+@pytest.mark.slow
 def test_two_neurons_of_an_image_share_all_that_is_made_before_trace(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", ["a.tif", "b.tif"])
     (folder / "samples.tsv").write_text(SHARED_IMAGE)
@@ -252,6 +256,7 @@ def test_train_takes_labels_of_electron_microscopy(tmp_path, pretrain, ingested)
     }
 
 
+@pytest.mark.slow
 def test_ablation_trains_and_scores_each_variant(tmp_path):
     folder = make_folder(tmp_path / "data", ["a.tif", "a_labels.tif", "b.tif", "b_labels.tif", "c.tif"])
     config = {"dataset": str(folder), "modality": "em", "ablation": {"seeds": 1}}
@@ -265,6 +270,7 @@ def test_ablation_trains_and_scores_each_variant(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}
