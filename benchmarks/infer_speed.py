@@ -42,12 +42,14 @@ def attention_flops(architecture: Architecture, windows: int) -> int:
 
 
 def counted_flops(work) -> int:
+    """Floating-point operations of a call, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -47,6 +47,7 @@ def main(labels: Path, *, edge: int = 256, voxel_size: str = "0.04,0.032,0.032")
 
 
 def cut(labels: str, edge: str, corner: str) -> None:
+    """Write the first `edge` voxels along each axis as zyx .npy: the child that measures loads these alone."""
     import crackle
 
     part = slice(int(edge))
@@ -54,12 +55,14 @@ def cut(labels: str, edge: str, corner: str) -> None:
 
 
 def measured(name: str, corner: Path, size: list[float], folder: Path) -> dict[str, float]:
+    """One of RUNS in a process of its own: its figures."""
     command = [sys.executable, __file__, "--child", name, str(corner), json.dumps(size), str(folder)]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(answer.stdout.splitlines()[-1])
 
 
 def child(name: str, corner: str, size: str, folder: str) -> None:
+    """Run one of RUNS and print its figures as JSON, with processor seconds and peak MB of this process."""
     labels = np.load(corner)
     result = RUNS[name](labels, tuple(json.loads(size)), Path(folder))
     own, below = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -68,6 +71,7 @@ def child(name: str, corner: str, size: str, folder: str) -> None:
 
 
 def bare(labels: np.ndarray, voxel_size: tuple[float, ...], folder: Path) -> dict[str, float]:
+    """kimimaro itself."""
     import kimimaro
 
     start = time.process_time()
@@ -88,6 +92,7 @@ def bare(labels: np.ndarray, voxel_size: tuple[float, ...], folder: Path) -> dic
 
 
 def ours(labels: np.ndarray, voxel_size: tuple[float, ...], folder: Path) -> dict[str, float]:
+    """trace_labels with the same parameters, and how many of its SWC files are valid."""
     import kimimaro  # noqa: F401  # its import is no part of the tracing
 
     from pipeline import swc

@@ -109,17 +109,23 @@ def test_the_volume_does_not_depend_on_how_it_was_cut(made, tmp_path):
         np.testing.assert_array_equal(result, expected)
 
 
-def test_a_killed_inference_goes_on_behind_its_last_block(made, tmp_path, monkeypatch):
-    expected = predicted(made, tmp_path / "expected").array[:]
+def killed_at_the_second_block(monkeypatch) -> list:
+    """Let the second block of this test be a kill; the list grows by one with each block that is begun."""
     calls, original = [], infer._predict
 
-    def killed_at_the_second(*arguments):
+    def predict(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(infer, "_predict", killed_at_the_second)
+    monkeypatch.setattr(infer, "_predict", predict)
+    return calls
+
+
+def test_a_killed_inference_goes_on_behind_its_last_block(made, tmp_path, monkeypatch):
+    expected = predicted(made, tmp_path / "expected").array[:]
+    calls = killed_at_the_second_block(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predicted(made, tmp_path / "killed")
     assert not (tmp_path / "killed").exists()
@@ -139,15 +145,7 @@ def test_a_killed_inference_goes_on_behind_its_last_block(made, tmp_path, monkey
 def test_blocks_of_a_killed_run_are_not_mixed_with_those_of_another(made, tmp_path, monkeypatch, changed):
     import torch
 
-    calls, original = [], infer._predict
-
-    def killed_at_the_second(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(infer, "_predict", killed_at_the_second)
+    calls = killed_at_the_second_block(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predicted(made, tmp_path / "blocks")
     settings = config.Infer()

@@ -132,5 +132,6 @@ def _unknown(key: str, model: type[Settings], *, where: str) -> InputError:
 
 
 def section_of(field: FieldInfo) -> type[Settings] | None:
+    """The model of a field that is a section, None for a setting."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Settings) else None

@@ -11,12 +11,6 @@ Zyx = tuple[int, int, int]
 VoxelSize = tuple[float, float, float]
 
 
-def sample(volume: np.ndarray, xyz: np.ndarray, voxel_size: VoxelSize) -> np.ndarray:
-    """float32 (...) values of a (z, y, x) volume at points (..., 3) in um, trilinear, the border repeated."""
-    points = np.moveaxis(um_to_voxel(xyz, voxel_size), -1, 0)
-    return map_coordinates(volume, points, output=np.float32, order=1, mode="nearest")
-
-
 @dataclass(frozen=True, eq=False)
 class Field:
     """probability: uint8 (z, y, x), 0..255 = 0..1. voxel_size: z, y, x um."""
@@ -31,7 +25,8 @@ class Field:
 
     def at(self, xyz: np.ndarray) -> np.ndarray:
         """float32 (...), 0..255 = 0..1, at points (..., 3) in um: trilinear, the border repeated."""
-        return sample(self.probability, xyz, self.voxel_size)
+        points = np.moveaxis(um_to_voxel(xyz, self.voxel_size), -1, 0)
+        return map_coordinates(self.probability, points, output=np.float32, order=1, mode="nearest")
 
     def crop(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """The voxels low .. high - 1 (z, y, x), as stored."""
