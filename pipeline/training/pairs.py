@@ -14,6 +14,7 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 # People's lines lie beside their neurites by as much, after they were moved to what is bright (align).
 SCATTER, SCATTER_SLICES = 1.0, 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
+DIM = 3.5  # sigma: a neurite that is no brighter may be missed or found, as people do
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -75,6 +76,8 @@ def empty(name: str, image: np.ndarray) -> Pair:
 
 
 def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    counts = counts & ~((distance <= 0) & (smooth < DIM))
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
     easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))
