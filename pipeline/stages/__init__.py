@@ -14,7 +14,7 @@ VERSIONS = {
     "evaluate": 2,
     "draw": 1,
     "simulate": 1,
-    "train": 2,
+    "train": 3,
     "train_em": 1,
     "ablation_score": 1,
     "ablation_table": 1,
