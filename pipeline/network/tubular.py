@@ -101,10 +101,9 @@ def tube_values(
     volume: (B, D, H, W). steps: (B, N, 3, 2, segments) in [-1, 1]: how far each tap lies beside the one before, along
     the two axes of ACROSS, in units of their pitch. centre: (N, 3). extent: z, y, x voxels of a block.
     """
-    pitch = torch.tensor([size / taps for size in extent], dtype=volume.dtype, device=volume.device)
-    across = pitch[torch.tensor(ACROSS, device=volume.device)]  # (3, 2)
-    steps = (steps * across[:, :, None]).repeat_interleave(taps // steps.shape[-1], -1)
-    return sample(volume, tube_points(centre, displaced(steps), pitch))
+    z, y, x = (size / taps for size in extent)
+    bend = displaced(steps.repeat_interleave(taps // steps.shape[-1], -1))
+    return sample(volume, tube_points(centre, bend, (z, y, x)))
 
 
 def displaced(steps: Tensor) -> Tensor:
@@ -115,16 +114,18 @@ def displaced(steps: Tensor) -> Tensor:
     return torch.cat([before, torch.zeros_like(steps[..., :1]), after], -1)
 
 
-def tube_points(centre: Tensor, bend: Tensor, pitch: Tensor) -> Tensor:
+# Sizes stay numbers in what follows: a tensor made of them on a GPU would keep the step out of a CUDA graph.
+def tube_points(centre: Tensor, bend: Tensor, pitch: tuple[float, float, float]) -> Tensor:
     """(B, N, 3, K, 3) voxels z, y, x of the taps of each view.
 
-    centre: (N, 3). bend: (B, N, 3, 2, K) displacements across. pitch: (3,) distance of taps along each axis.
+    centre: (N, 3). bend: (B, N, 3, 2, K) displacements across, in units of the pitch. pitch: voxels between taps
+    along z, y, x.
     """
     taps = bend.shape[-1]
     along = torch.arange(taps, dtype=bend.dtype, device=bend.device) - taps // 2
     points = []
     for view, across in enumerate(ACROSS):
-        moved = {axis: bend[:, :, view, place] for place, axis in enumerate(across)}
+        moved = {axis: bend[:, :, view, place] * pitch[axis] for place, axis in enumerate(across)}
         moved[view] = (along * pitch[view]).expand_as(moved[across[0]])
         points.append(torch.stack([moved[axis] for axis in range(3)], -1))
     return torch.stack(points, 2) + centre[:, None, None]
@@ -132,12 +133,11 @@ def tube_points(centre: Tensor, bend: Tensor, pitch: Tensor) -> Tensor:
 
 def sample(volume: Tensor, points: Tensor) -> Tensor:
     """Trilinear values (B, ...) of volume (B, D, H, W) at points (B, ..., 3) z, y, x; voxels outside count as zero."""
-    size = torch.tensor(volume.shape[1:], dtype=points.dtype, device=points.device)
-    unit = 2 * points / (size - 1).clamp(min=1) - 1
-    flat = unit.flip(-1).flatten(1, -2)[:, :, None, None]
+    z, y, x = points.flatten(1, -2).unbind(-1)
     if volume.shape[1] == 1:
         # A single plane has no coordinate: grid_sample would take any for its middle. A plane of zeros on both sides.
-        volume = F.pad(volume[:, None], (0, 0, 0, 0, 1, 1))[:, 0]
-        flat = torch.cat([flat[..., :2], (flat[..., 2:] + 1) / 2], -1)
-    values = F.grid_sample(volume[:, None], flat, mode="bilinear", padding_mode="zeros", align_corners=True)
+        volume, z = F.pad(volume[:, None], (0, 0, 0, 0, 1, 1))[:, 0], z + 1
+    unit = [2 * at / max(size - 1, 1) - 1 for at, size in zip((x, y, z), reversed(volume.shape[1:]))]
+    grid = torch.stack(unit, -1)[:, :, None, None]
+    values = F.grid_sample(volume[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return values[:, 0, :, 0, 0].unflatten(1, points.shape[1:-1])
