@@ -309,3 +309,15 @@ def nearest_neighbours(found: Tensor, classes: Tensor, k: int, *, temperature: f
 def sizes_of(wanted: Architecture, plan: Plan) -> Architecture:
     """`wanted` with the grid of the global crops."""
     return replace(wanted, tile=plan.sizes[0])
+
+
+@torch.inference_mode()
+def attention_maps(
+    backbone: Vit2d, pictures: Pictures, which: Tensor, *, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of some pictures, (n, size, size, 3) uint8, and where the class token looks, (n, heads, h, w)."""
+    seen = crops.centre(pictures, which, size)
+    device = next(backbone.parameters()).device
+    maps = backbone.attention(crops.normalised(seen, IMAGENET_MEAN, IMAGENET_STD).to(device))
+    rgb = (seen.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
+    return rgb.cpu().numpy(), maps.float().cpu().numpy()
