@@ -5,36 +5,49 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pipeline.blocks import Block, Grid, blending_sum, blending_weight
 
-# (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores.
-Run = Callable[[np.ndarray], np.ndarray]
+# (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores, on the same device.
+Run = Callable[[Tensor], Tensor]
 
 
+@torch.inference_mode()
 def predict_block(
-    run: Run, grey: np.ndarray, block: Block, grid: Grid, *, channels: int = 1, batch: int = 16
+    run: Run,
+    grey: np.ndarray,
+    block: Block,
+    grid: Grid,
+    *,
+    channels: int = 1,
+    batch: int = 16,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Probabilities, float32 (c, z, y, x) of the block.
 
-    grey: (z, y, x) float32, what `grid.reach` asks for. Windows that are not in the block's list are zero. Sums run in
-    grid order and every batch has the same size (the last one is filled up), so that a voxel's value does not
-    depend on the block it was computed in.
+    grey: (z, y, x) float32, what `grid.reach` asks for. device: where `run` computes; windows are cut and blended
+    there too. Windows that are not in the block's list are zero. Sums run in grid order and every batch has the
+    same size (the last one is filled up), so that a voxel's value does not depend on the block it was computed in.
     """
-    total = np.zeros((channels, *block.shape), np.float32)
+    light = torch.from_numpy(np.ascontiguousarray(grey)).to(device)
+    total = torch.zeros((channels, *block.shape), device=device)
     first = [low for low, _ in grid.reach(block)]
-    weight = blending_weight(grid.core)
+    weight = torch.from_numpy(blending_weight(grid.core)).to(device)
+    stack = torch.zeros((batch, *grid.window), device=device)
     for windows in _batches(block.windows, batch):
-        stack = np.zeros((batch, *grid.window), np.float32)
+        stack[len(windows) :] = 0
         for place, window in enumerate(windows):
             corner = np.multiply(window, grid.stride) - grid.margin - first
-            stack[place] = grey[tuple(slice(a, a + edge) for a, edge in zip(corner.tolist(), grid.window))]
-        for window, values in zip(windows, run(stack), strict=False):
-            _add(total, weight * values, np.multiply(window, grid.stride), block)
+            stack[place] = light[tuple(slice(a, a + edge) for a, edge in zip(corner.tolist(), grid.window))]
+        values = weight * run(stack)
+        for place, window in enumerate(windows):
+            _add(total, values[place], np.multiply(window, grid.stride), block)
     for axis, (size, core, stride) in enumerate(zip(grid.shape, grid.core, grid.stride)):
-        sums = blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]]
-        total /= sums.reshape([-1 if each == axis else 1 for each in range(3)])
-    return total
+        sums = torch.from_numpy(blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]])
+        total /= sums.to(device).reshape([-1 if each == axis else 1 for each in range(3)])
+    return total.cpu().numpy()
 
 
 class Progress:
@@ -59,10 +72,10 @@ def _batches(windows: list, size: int) -> Iterator[list]:
         yield windows[first : first + size]
 
 
-def _add(total: np.ndarray, values: np.ndarray, corner: np.ndarray, block: Block) -> None:
+def _add(total: Tensor, values: Tensor, corner: np.ndarray, block: Block) -> None:
     """Add a core (c, z, y, x) whose first voxel is `corner` of the volume to the part of it in the block."""
     low = np.maximum(corner, block.start)
-    high = np.minimum(corner + values.shape[1:], block.stop)
+    high = np.minimum(np.add(corner, values.shape[1:]), block.stop)
     here = tuple(slice(a, b) for a, b in zip((low - block.start).tolist(), (high - block.start).tolist()))
     there = tuple(slice(a, b) for a, b in zip((low - corner).tolist(), (high - corner).tolist()))
     total[(slice(None), *here)] += values[(slice(None), *there)]

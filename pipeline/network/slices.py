@@ -147,4 +147,6 @@ def _convs(*widths: int, norm: str, stride: int = 1) -> nn.Sequential:
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
+    # On a GPU GroupNorm gives another layout back, for which the interpolation is slow.
+    x = x.contiguous(memory_format=torch.channels_last)
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -126,10 +126,10 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
     """bool (y, x) of each of some slices of a pair: where neurite is more probable than not."""
     device = next(model.parameters()).device
 
-    def run(windows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            logits = model(torch.from_numpy(windows)[:, None].to(device)).float()
-        return torch.sigmoid(logits).cpu().numpy()[:, :, None]
+    def run(windows: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(windows[:, None]).float()
+        return torch.sigmoid(logits)[:, :, None]
 
     sizes = model.architecture
     grid = Grid(
@@ -138,4 +138,4 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=1)  # a slice at a time
     for z in planes:
         light = blocks.read_clamped(pair.image, grid.reach(plan.blocks[z]))
-        yield predict_block(run, intensity.curve(light), plan.blocks[z], grid)[0, 0] > 0.5
+        yield predict_block(run, intensity.curve(light), plan.blocks[z], grid, device=device.type)[0, 0] > 0.5
