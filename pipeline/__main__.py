@@ -29,6 +29,7 @@ STAGES = {
     "summarize": "Gather the metrics of all samples in one table.",
     "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
+    "dino": "Pre-train a 2D vision transformer.",
     "train": "Train the network.",
     "train_em": "Train the network for electron microscopy.",
     "ablation_score": "Score weights on the held-out sections of every labelled volume.",

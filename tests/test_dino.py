@@ -1,14 +1,24 @@
 """DINO: the loss against a case done by hand, its parts, and a run that learns, is killed, and goes on."""
 
+import io
+import json
 import math
+import tarfile
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from imageio.v3 import imwrite
 
+from pipeline import config
 from pipeline.errors import InputError
+from pipeline.network import source, weights
 from pipeline.network.slices import Architecture
+from pipeline.stages import dino as stages_dino
+from pipeline.stages import ingest
 from pipeline.training import crops, dino
+from pipeline.training import pictures as reading
 from pipeline.training.crops import Pictures
 
 SMALL = Architecture(tile=32, patch=16, width=48, blocks=2, heads=3)
@@ -213,3 +223,95 @@ def test_neighbours_name_the_class_of_features_that_cluster():
     assert dino.nearest_neighbours(found, classes, 5) == 1.0
     assert dino.nearest_neighbours(found, classes.roll(1), 5) == 1.0, "whatever they are called"
     assert dino.nearest_neighbours(found, torch.arange(40) // 10, 5) < 0.6
+
+
+def png(value, shape=(40, 56)):
+    file = io.BytesIO()
+    picture = np.full((*shape, 3), value, np.uint8)
+    picture[::4] = 255 - value
+    imwrite(file, picture, extension=".png")
+    return file.getvalue()
+
+
+@pytest.fixture
+def tar(tmp_path):
+    """Six pictures to train on, and two classes of four that judge."""
+    names = [f"pretrain/{number}.png" for number in range(6)]
+    names += [f"knn/{name}/{number}.png" for name in ("dark", "light") for number in range(4)]
+    with tarfile.open(tmp_path / "pictures.tar", "w") as made:
+        for number, name in enumerate([*names, "README.md"]):
+            data = png(200 if "light" in name else number) if name.endswith("png") else b"text"
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+    return tmp_path / "pictures.tar"
+
+
+def test_a_folder_gives_the_pictures_that_a_tar_file_gives(tar, tmp_path):
+    with tarfile.open(tar) as made:
+        made.extractall(tmp_path / "folder", filter="data")
+    both = [list(reading.read_pictures(path)) for path in (tar, tmp_path / "folder")]
+    assert [name for name, _ in both[0]] == [name for name, _ in both[1]]
+    assert all(np.array_equal(one[1], other[1]) for one, other in zip(*both))
+    assert len(both[0]) == 14
+
+
+def test_a_large_picture_is_made_smaller_and_cut_in_its_middle():
+    assert reading.smaller(np.zeros((300, 900, 3), np.uint8)).shape == (128, 168, 3)
+    assert reading.smaller(np.zeros((100, 140, 3), np.uint8)).shape == (100, 140, 3)
+
+
+@pytest.mark.parametrize("data", [None, b"GIF89a"])
+def test_what_is_no_picture_is_told_by_name(tmp_path, data):
+    if data is not None:
+        (tmp_path / "broken.png").write_bytes(data)
+    with pytest.raises(InputError, match="no picture" if data is None else r"broken\.png"):
+        list(reading.read_pictures(tmp_path))
+
+
+def test_only_planes_that_show_something_are_pictures():
+    grey = np.zeros((3, 200, 400), np.float32)
+    grey[1, :50, 200:250] = 0.9
+    squares = list(reading.read_planes(grey))
+    assert [square.shape for square in squares] == [(168, 168, 3)]
+    assert squares[0].max() == 230
+
+
+def test_the_stage_makes_weights_that_say_what_they_are_and_start_a_training(tar, tmp_path):
+    voxels = np.random.default_rng(0).integers(90, 111, (5, 180, 180)).astype(np.uint8)
+    voxels[:, 20:24] = 250
+    tifffile.imwrite(tmp_path / "image.tif", voxels)
+    ingest.run(tmp_path / "image.tif", tmp_path / "image.zarr", voxel_size="1,0.5,0.5")
+    small = config.Dino(
+        steps=2,
+        batch=2,
+        local=1,
+        size=32,
+        local_size=16,
+        outputs=8,
+        hidden=8,
+        judged="knn",
+        pictures="x/p.tar",
+    )
+    output = tmp_path / "vit.safetensors"
+    stages_dino.run([tar, tmp_path / "image.zarr"], output=output, device="cpu", settings=small)
+    card = (tmp_path / "vit.md").read_text()
+    assert "- pictures: 11 of pictures.tar, image.zarr" in card, "six photographs, five planes"
+    assert "(k = 5)" in card and "- start: random weights" in card and "x/p.tar" not in card
+    assert (tmp_path / "vit.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob(".vit*"))
+    from safetensors import safe_open
+
+    with safe_open(output, "pt") as file:
+        about = json.loads(file.metadata()[source.ENTRY])
+    assert about["heads"] == 3 and about["card"]["pictures"] == 11
+    model = weights.start_slices(output, Architecture(tile=32), transfer="center", seed=0)
+    assert model.architecture.width == 192
+    again = small.model_copy(update={"start": str(output), "steps": 1})
+    stages_dino.run([tar], output=tmp_path / "more.safetensors", device="cpu", settings=again)
+    assert "- start: vit.safetensors" in (tmp_path / "more.md").read_text()
+
+
+def test_pictures_that_patches_do_not_divide_are_refused():
+    with pytest.raises(InputError, match=r"dino\.local_size: found 48; allowed: a multiple of 32"):
+        config.load({"dino": {"patch": 32}})

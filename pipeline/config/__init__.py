@@ -22,6 +22,7 @@ from pipeline.config.base import (
     section_of,
     setting,
 )
+from pipeline.config.dino import Dino
 from pipeline.config.draw import Draw
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.infer import Infer
@@ -106,6 +107,7 @@ class Config(Settings):
     evaluate: Evaluate = Evaluate()
     draw: Draw = Draw()
     simulate: Simulate = Simulate()
+    dino: Dino = Dino()
     train: Train = Train()
     train_em: TrainEm = TrainEm()
     ablation: Ablation = Ablation()

@@ -16,6 +16,11 @@ class Train(Settings):
         "Weights to begin with: a file made by train, or a 2D ViT (DINO's, timm's); empty: random.",
         why="few labels go far from weights that have seen neurites",
     )
+    pretrain: Literal["none", "dino"] = setting(
+        "none",
+        "Of the workflow: dino pre-trains a 2D ViT first, by the settings of the section dino, and takes it for start.",
+        why="the start was trained before",
+    )
     transfer: Literal["scratch", "average", "center", "tubular"] = setting(
         "center",
         "How the start's 2D patch kernel meets the slices: all in the centre slice, even, or as bent tubes beside the "

@@ -14,6 +14,7 @@ VERSIONS = {
     "evaluate": 2,
     "draw": 1,
     "simulate": 1,
+    "dino": 1,
     "train": 3,
     "train_em": 1,
     "ablation_score": 1,

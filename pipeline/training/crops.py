@@ -18,6 +18,7 @@ BLURRED, SOLARISED = (1.0, 0.1, 0.5), 0.2
 # Luma of RGB, and the two colour axes across which hues turn (YIQ).
 _LUMA = (0.299, 0.587, 0.114)
 _YIQ = torch.tensor([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+_RGB = torch.linalg.inv(_YIQ)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +101,8 @@ def recoloured(rgb: Tensor, draw: Generator) -> Tensor:
     real, imaginary = scale * torch.cos(2 * math.pi * turn), scale * torch.sin(2 * math.pi * turn)
     zero, one = torch.zeros_like(real), torch.ones_like(real)
     plane = [one, zero, zero, zero, real, -imaginary, zero, imaginary, real]
-    yiq = _YIQ.to(rgb.device, rgb.dtype)
-    matrix = torch.linalg.inv(_YIQ).to(yiq) @ torch.stack(plane, 1).unflatten(1, (3, 3)) @ yiq
+    yiq, back = _YIQ.to(rgb.device), _RGB.to(rgb.device)
+    matrix = back @ torch.stack(plane, 1).unflatten(1, (3, 3)) @ yiq
     changed = torch.einsum("bij,bjyx->biyx", matrix, changed).clamp(0, 1)
     rgb = torch.where(_chance(rgb, draw, 0.8), changed, rgb)
     return torch.where(_chance(rgb, draw, 0.2), _luma(rgb).expand_as(rgb), rgb)

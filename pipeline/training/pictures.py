@@ -14,7 +14,7 @@ from pipeline.training.crops import Pictures
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 # Short and longest side in pixels: a picture is made smaller to the one and cut in its middle to the other.
 SHORT, LONG = 128, 168
-# Planes of stacks are cut into squares of LONG pixels; a square shows something where one pixel in a thousand is as grey.
+# Planes of stacks are cut into squares of LONG pixels; one shows something where a thousandth of it is as grey.
 SHOWN, SHARE = 0.4, 0.999
 
 
