@@ -5,7 +5,7 @@
 VERSIONS = {
     "ingest": 4,
     "tile": 3,
-    "infer": 3,
+    "infer": 4,
     "stack": 2,
     "segment": 2,
     "trace": 2,
