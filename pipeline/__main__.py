@@ -32,6 +32,8 @@ STAGES = {
     "dino": "Pre-train a 2D vision transformer.",
     "train": "Train the network.",
     "train_em": "Train the network for electron microscopy.",
+    "ablation_lm_score": "Score weights on whole images, and the trees traced from them.",
+    "ablation_lm_table": "Gather what ablation_lm_score wrote: mean, spread, and differences to scratch.",
     "ablation_score": "Score weights on the held-out sections of every labelled volume.",
     "ablation_table": "Gather what ablation_score wrote: a row a kind of training, mean and spread over seeds.",
 }

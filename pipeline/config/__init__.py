@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError, field_validator
 
 from pipeline.config.ablation import Ablation
+from pipeline.config.ablation_lm import AblationLm
 from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
@@ -111,6 +112,7 @@ class Config(Settings):
     train: Train = Train()
     train_em: TrainEm = TrainEm()
     ablation: Ablation = Ablation()
+    ablation_lm: AblationLm = AblationLm()
 
     @field_validator("results")
     @classmethod

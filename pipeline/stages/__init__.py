@@ -17,6 +17,8 @@ VERSIONS = {
     "dino": 1,
     "train": 3,
     "train_em": 1,
+    "ablation_lm_score": 1,
+    "ablation_lm_table": 1,
     "ablation_score": 1,
     "ablation_table": 1,
     "summarize": 2,
