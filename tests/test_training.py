@@ -72,13 +72,14 @@ def test_sparse_labels_leave_out_what_is_not_annotated_and_the_rim():
     np.testing.assert_array_equal(rim, labels == pairs.RIM_LABEL)
 
 
-def test_a_neurite_that_is_lost_in_the_noise_does_not_count():
-    labels = np.full((3, 16, 16), pairs.BACKGROUND, np.uint8)
-    labels[1, 2:6], labels[1, 10:14] = pairs.NEURITE, pairs.NEURITE
-    image = np.where(np.arange(16)[:, None] < 8, 1.0, 10.0) * np.ones((3, 16, 16), np.float32)
-    pair = pairs.from_labels("two", image, labels)
-    assert not pair.counts[1, 2:6].any() and pair.counts[1, 10:14].all() and pair.counts[1, :2].all()
-    assert pair.foreground[:, 1].min() == 10
+def test_a_neurite_that_is_lost_in_the_noise_is_none_and_a_dim_one_does_not_count():
+    labels = np.full((3, 24, 16), pairs.BACKGROUND, np.uint8)
+    labels[1, 2:6], labels[1, 10:14], labels[1, 18:22] = [pairs.NEURITE] * 3
+    bands = np.repeat([1.0, 3.0, 10.0], 8)[:, None] * np.ones((3, 24, 16), np.float32)
+    pair = pairs.from_labels("three", bands, labels)
+    assert pair.counts[1, 2:6].all() and (pair.distance[1, 2:6] > 0).all()
+    assert not pair.counts[1, 10:14].any() and pair.counts[1, 18:22].all()
+    assert pair.foreground[:, 1].min() == 18
 
 
 def test_a_window_and_its_target_stay_together_whatever_is_flipped_and_zoomed(pair, monkeypatch):

@@ -14,7 +14,9 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 # People's lines lie beside their neurites by as much, after they were moved to what is bright (align).
 SCATTER, SCATTER_SLICES = 1.0, 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
-DIM = 3.5  # sigma: a neurite that is no brighter may be missed or found, as people do
+# sigma, after a little smoothing: what is no brighter than FAINT is no neurite to anybody who does not know the truth,
+# and at most DIM may be missed or found, as people do.
+FAINT, DIM = 2.5, 4.0
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -61,7 +63,7 @@ def from_tree(
     counts = np.ones(image.shape, bool)
     if not complete:
         counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
-    return _pair(name, image, distance / pixel, counts)
+    return _pair(name, image, distance / pixel, counts, drawn=not complete)
 
 
 def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
@@ -75,8 +77,13 @@ def empty(name: str, image: np.ndarray) -> Pair:
     return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool))
 
 
-def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
+def _pair(
+    name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray, *, drawn: bool = False
+) -> Pair:
+    """drawn: by hand along the neurites, through what cannot be seen too: there the truth is not known."""
     smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    faint = (distance <= 0) & (smooth < (0.0 if drawn else FAINT))
+    distance = np.where(faint, np.float32(REACH), distance)
     counts = counts & ~((distance <= 0) & (smooth < DIM))
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
