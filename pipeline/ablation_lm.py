@@ -23,12 +23,22 @@ class Variant:
         """Of its files."""
         return f"{self.transfer}-{len(self.trained_on)}-d{self.depth}-{self.seed}"
 
-    def settings(self, base: Train, budget: AblationLm, labelled: list[str]) -> Train:
-        """The settings of its training; base: the user's, for what is no part of the question."""
+    def kind(self, steps: int) -> str:
+        """What its rows of the table say of it: name=value,..."""
+        told = {"transfer": self.transfer, "stacks": len(self.trained_on), "depth": self.depth}
+        return ",".join(
+            f"{name}={value}" for name, value in {**told, "seed": self.seed, "steps": steps}.items()
+        )
+
+    def settings(self, base: Train, budget: AblationLm, labelled: list[str], *, start: str) -> Train:
+        """The settings of its training.
+
+        base: the user's, for what is no part of the question. start: the 2D ViT that all trainings begin with.
+        """
         left_out = [name for name in labelled if name not in self.trained_on]
         return base.model_copy(
             update={
-                "start": budget.start,
+                "start": start,
                 "transfer": self.transfer,
                 "depth": self.depth,
                 # Names may hold blanks, which separate patterns, and what patterns mean otherwise.

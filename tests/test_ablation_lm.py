@@ -40,12 +40,12 @@ def test_what_is_scored_is_never_trained_on():
     assert held_out(budget, ["c", "x1", "b"]) == ["c", "x1"]
     for variant in variants(budget, config.Train(), ["c", "x1", "b"]).values():
         assert variant.trained_on == ("b",)
-        assert variant.settings(config.Train(), budget, ["c", "x1", "b"]).validation == "c x1"
+        assert variant.settings(config.Train(), budget, ["c", "x1", "b"], start="v").validation == "c x1"
 
 
 def test_a_variant_changes_what_it_asks_and_nothing_else():
     base = config.Train(window=64, simulated=3)
-    made = Variant("tubular", ("a",), 3, 2).settings(base, AblationLm(start="v.pth", steps=7), ["a", "b c"])
+    made = Variant("tubular", ("a",), 3, 2).settings(base, AblationLm(steps=7), ["a", "b c"], start="v.pth")
     assert (made.start, made.transfer, made.depth, made.seed, made.steps) == ("v.pth", "tubular", 3, 2, 7)
     assert (made.window, made.simulated, made.validation) == (64, 3, "b?c")
 
@@ -116,12 +116,11 @@ def test_trainings_become_scores_and_scores_a_table(tmp_path, one_thread):
     assert len(made) == 4 + 1
     for name, variant in made.items():
         weights, scored = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.tsv"
-        settings = variant.settings(base, budget, ["a", "b"])
+        settings = variant.settings(base, budget, ["a", "b"], start=budget.start)
         train.run([tmp_path / "s.tsv"], output=weights, workers=0, settings=settings)
-        kind = f"transfer={variant.transfer},stacks=1,depth={variant.depth},seed=0,steps=2"
         scored = tmp_path / f"{name}.scores.tsv"
         ablation_lm_score.run(
-            tmp_path / "s.tsv", weights, output=scored, tested="b", kind=kind, root=["b=5,24,3"]
+            tmp_path / "s.tsv", weights, output=scored, tested="b", kind=variant.kind(2), root=["b=5,24,3"]
         )
         scores.append(scored)
     ablation_lm_table.run(scores, output=tmp_path / "ablation_lm.tsv")

@@ -295,3 +295,15 @@ def test_half_precision_is_used_for_the_products_not_for_the_places(bending):
             half = bending(window)
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).abs().max() <= 0.03 * full.abs().max()
+
+
+def test_tubes_tell_how_far_they_have_gone(bending):
+    window = torch.rand(2, 1, 5, 64, 64, generator=torch.Generator().manual_seed(0))
+    straight = tubular.describe(TubularEmbed(5, 16, 48), window)
+    assert straight["share"] == straight["bend"] == [0.0, 0.0, 0.0]
+    # A tube along z is as long as the window is deep: half a slice stands out on each side (taps from -.5 to 4.42).
+    # One in plane ends three taps behind the last voxel of its block, which is the window's in one of four.
+    assert straight["outside"] == [13 / 64, 3 / 64 / 4, 3 / 64 / 4]
+    bent = tubular.describe(bending, window)
+    assert all(0 < value <= (2.5**2 + 8**2 + 8**2) ** 0.5 for value in bent["bend"])
+    assert bent["share"] == pytest.approx(bending.gamma.abs().mean(1).tolist())

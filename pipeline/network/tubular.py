@@ -141,3 +141,28 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
     grid = torch.stack(unit, -1)[:, :, None, None]
     values = F.grid_sample(volume[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return values[:, 0, :, 0, 0].unflatten(1, points.shape[1:-1])
+
+
+@torch.inference_mode()
+def describe(embed: TubularEmbed, window: Tensor) -> dict[str, list[float]]:
+    """How far the tubes have gone from straight ones without a say; for each view z, y, x.
+
+    share: mean of |gamma|. bend: mean displacement of the taps (voxels) in windows (B, 1, D, S, S). outside: share of
+    the taps beyond the window.
+    """
+    tokens = PatchEmbed.forward(embed, window)
+    grid = window.shape[-2] // embed.extent[1], window.shape[-1] // embed.extent[2]
+    raw = embed.offsets(tokens.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
+    steps = torch.tanh(raw.unflatten(2, (VIEWS, 2, embed.segments)))
+    taps = embed.tubes.shape[2]
+    bend = displaced(steps.repeat_interleave(taps // embed.segments, -1))
+    z, y, x = (size / taps for size in embed.extent)
+    points = tube_points(origins(grid, embed.extent, window), bend, (z, y, x))
+    straight = tube_points(origins(grid, embed.extent, window), torch.zeros_like(bend), (z, y, x))
+    beyond = [(points[..., axis] < 0) | (points[..., axis] > window.shape[2 + axis] - 1) for axis in range(3)]
+    outside = torch.stack(beyond).any(0)
+    return {
+        "share": embed.gamma.abs().mean(1).tolist(),
+        "bend": (points - straight).norm(dim=-1).mean((0, 1, 3)).tolist(),
+        "outside": outside.float().mean((0, 1, 3)).tolist(),
+    }

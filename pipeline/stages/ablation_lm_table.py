@@ -69,18 +69,20 @@ def summary(rows: list[dict[str, str]]) -> list[dict[str, object]]:
 
 
 def draw(table: list[dict[str, object]], output: Path) -> None:
-    """A panel for each of three scores: mean over the images against the number of stacks, a line a transfer."""
+    """A panel for each of three scores, where there are any: mean over the images against the number of stacks."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = ("dice", "hd95_um", "f1")
     rows = [row for row in table if row["tested_on"] == "mean"]
+    shown = [
+        name for name in ("dice", "hd95_um", "f1") if any(np.isfinite(float(str(row[name]))) for row in rows)
+    ]
     usual = max(
         (str(row["depth"]) for row in rows), key=lambda depth: sum(row["depth"] == depth for row in rows)
     )
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Figure(figsize=(3.4 * max(len(shown), 1), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, name in zip(figure.subplots(1, len(shown)), shown):
+    for axis, name in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown):
         for transfer in dict.fromkeys(str(row["transfer"]) for row in rows):
             line = [row for row in rows if (row["transfer"], row["depth"]) == (transfer, usual)]
             line.sort(key=lambda row: int(str(row["stacks"])))

@@ -99,6 +99,7 @@ def run(
         workers=workers,
         bf16=settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
     )
+    _tell_tubes(averaged, task)
     told = _without_folders(settings)
     write_text(
         output.with_suffix(".md"), write_card(told, network.architecture, [row.sample for row in taught], log)
@@ -123,6 +124,17 @@ def _with_norm(network: "SliceSegmenter", norm: str, task: "SliceTask") -> "Slic
     # Of windows that no step of the training sees.
     windows = torch.cat([task.batch(UNSEEN + number)[0] for number in range(8)])
     return without_norm(network, windows).train()
+
+
+def _tell_tubes(network: "SliceSegmenter", task: "SliceTask") -> None:
+    """Print how much the tubes of a network have come to say, and how far they bend, where it has any."""
+    from pipeline.network import tubular
+
+    embed = network.encoder.patch_embed
+    if isinstance(embed, tubular.TubularEmbed):
+        window = task.batch(UNSEEN)[0].to(embed.gamma.device)
+        for name, views in tubular.describe(embed, window).items():
+            print(f"tubes along z, y, x: {name} {', '.join(f'{value:.4g}' for value in views)}", flush=True)
 
 
 def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":

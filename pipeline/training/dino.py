@@ -82,7 +82,10 @@ class Head(nn.Module):
         return F.normalize(self.last, dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.linear(F.normalize(self.mlp(features).float(), dim=1), self.directions())
+        found = self.mlp(features).float()
+        # Cosines are divided by temperatures of .04: eight bits of them would be noise.
+        with torch.autocast(found.device.type, enabled=False):
+            return F.linear(F.normalize(found, dim=1), self.directions())
 
 
 class Net(nn.Module):

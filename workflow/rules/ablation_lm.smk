@@ -7,29 +7,6 @@ ABLATION_LM = ablation_lm.variants(BUDGET_LM, PROJECT.settings.train, TREES_LM)
 TESTED_LM = ablation_lm.held_out(BUDGET_LM, TREES_LM)
 
 
-def ablated_settings(name):
-    made = ABLATION_LM[name].settings(PROJECT.settings.train, BUDGET_LM, PROJECT.labelled("lm"))
-    start = BUDGET_LM.start or PRETRAINED
-    if not start:
-        sys.exit(
-            "ablation_lm.start: empty; allowed: a 2D ViT that all trainings begin with, or train.pretrain=dino"
-        )
-    return made.model_copy(update={"start": start})
-
-
-def kind_of(name):
-    variant = ABLATION_LM[name]
-    told = {"transfer": variant.transfer, "stacks": len(variant.trained_on), "depth": variant.depth}
-    told |= {"seed": variant.seed, "steps": BUDGET_LM.steps}
-    return ",".join(f"{key}={value}" for key, value in told.items())
-
-
-def known_roots():
-    """--root NAME=x,y,z of each scored sample whose root the sheet tells."""
-    found = {name: SAMPLES[name].root for name in TESTED_LM if SAMPLES[name].root}
-    return [f"--root={name}={','.join(map(str, root))}" for name, root in found.items()]
-
-
 rule ablation:
     input:
         f"{RESULTS}/ablation/{'ablation' if PROJECT.settings.modality == 'em' else 'ablation_lm'}.tsv",
@@ -56,7 +33,7 @@ rule ablation_lm_train:
     input:
         images=[f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.labelled("lm")],
         truth=PROJECT.truths("lm"),
-        start=BUDGET_LM.start or PRETRAINED or [],
+        start=start_of_ablation,
     output:
         weights=f"{RESULTS}/ablation/lm/{{variant}}.safetensors",
         card=f"{RESULTS}/ablation/lm/{{variant}}.md",
@@ -72,7 +49,11 @@ rule ablation_lm_train:
     params:
         version=VERSIONS["train"],
         sheet=f"{RESULTS}/trained/lm.samples.tsv",
-        options=lambda wildcards: settings.options(ablated_settings(wildcards.variant)),
+        options=lambda wildcards, input: settings.options(
+            ABLATION_LM[wildcards.variant].settings(
+                PROJECT.settings.train, BUDGET_LM, PROJECT.labelled("lm"), start=str(input.start)
+            )
+        ),
     shell:
         "python -m pipeline train {params.sheet:q} --output {output.weights:q} --workers 0 {params.options}"
         " > {log:q} 2>&1"
@@ -96,8 +77,8 @@ rule ablation_lm_score:
         version=VERSIONS["ablation_lm_score"],
         sheet=f"{RESULTS}/trained/lm.samples.tsv",
         tested=" ".join(re.sub(r"[\s*\[\]]", "?", name) for name in TESTED_LM),
-        kind=lambda wildcards: kind_of(wildcards.variant),
-        roots=known_roots(),
+        kind=lambda wildcards: ABLATION_LM[wildcards.variant].kind(BUDGET_LM.steps),
+        roots=roots(TESTED_LM),
         overlap=PROJECT.settings.tile.overlap,
     shell:
         "python -m pipeline ablation_lm_score {params.sheet:q} {input.weights:q} --output {output:q}"

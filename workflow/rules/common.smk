@@ -64,3 +64,41 @@ def trees(wildcards):
     """The tree of a sample, or the folder of its trees."""
     folder = f"{RESULTS}/{wildcards.sample}"
     return f"{folder}/trees" if PROJECT.many_trees(wildcards.sample) else f"{folder}/{wildcards.sample}.swc"
+
+
+# Where the workflow itself pre-trains what a training begins with.
+PRETRAINED = f"{RESULTS}/trained/vit.safetensors" if PROJECT.settings.train.pretrain == "dino" else ""
+
+
+def training_options(stage):
+    """Those of train or train_em, from what dino made where the config asks for that."""
+    if stage == "train" and PRETRAINED:
+        return settings.options(PROJECT.settings.train.model_copy(update={"start": PRETRAINED}))
+    return stage_options(stage)
+
+
+def pictures():
+    """What dino looks at: the user's files, and for the word stacks the dataset's own images."""
+    stacks = dict.fromkeys(PROJECT.volumes[name] for name in PROJECT.sound("lm"))
+    stacks = [f"{RESULTS}/{name}/image.zarr" for name in stacks]
+    return [
+        path
+        for name in PROJECT.settings.dino.pictures.split()
+        for path in (stacks if name == "stacks" else [name])
+    ]
+
+
+def start_of_ablation(wildcards):
+    """The 2D ViT that all trainings of the ablation begin with; checked only where a job needs it."""
+    start = PROJECT.settings.ablation_lm.start or PRETRAINED
+    if not start:
+        sys.exit(
+            "ablation_lm.start: empty; allowed: a 2D ViT that all trainings begin with, or train.pretrain=dino"
+        )
+    return start
+
+
+def roots(names):
+    """--root NAME=x,y,z of those samples whose root the sheet tells."""
+    found = {name: SAMPLES[name].root for name in names if SAMPLES[name].root}
+    return [f"--root={name}={','.join(map(str, root))}" for name, root in found.items()]

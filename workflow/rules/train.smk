@@ -2,26 +2,6 @@
 TRAINING = {"lm": "train", "em": "train_em"}
 
 
-# Where the workflow itself pre-trains what a training begins with.
-PRETRAINED = f"{RESULTS}/trained/vit.safetensors" if PROJECT.settings.train.pretrain == "dino" else ""
-
-
-def training_options(modality):
-    if modality == "lm" and PRETRAINED:
-        return settings.options(PROJECT.settings.train.model_copy(update={"start": PRETRAINED}))
-    return stage_options(TRAINING[modality])
-
-
-def pictures():
-    """What DINO looks at: files of the user's, and with the word stacks the dataset's own images."""
-    named = PROJECT.settings.dino.pictures.split()
-    stacks = [
-        f"{RESULTS}/{name}/image.zarr"
-        for name in dict.fromkeys(PROJECT.volumes[n] for n in PROJECT.sound("lm"))
-    ]
-    return [path for name in named for path in (stacks if name == "stacks" else [name])]
-
-
 rule dino:
     input:
         pictures(),
@@ -72,7 +52,7 @@ rule train_network:
         version=lambda wildcards: VERSIONS[TRAINING[wildcards.modality]],
         # Written before the first job, from the sample sheet.
         sheet=f"{RESULTS}/trained/{{modality}}.samples.tsv",
-        options=lambda wildcards: training_options(wildcards.modality),
+        options=lambda wildcards: training_options(TRAINING[wildcards.modality]),
     shell:
         "python -m pipeline {params.stage} {params.sheet:q} --output {output.weights:q} --workers {threads}"
         " {params.options} > {log:q} 2>&1"
