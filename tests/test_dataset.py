@@ -423,6 +423,25 @@ def test_a_folder_of_slices_is_one_stack_in_the_order_of_their_numbers(tmp_path,
     assert "12 slices" in source.notes[0]
 
 
+def test_slices_without_a_step_in_z_have_no_cubes_for_voxels(tmp_path):
+    write_slices(tmp_path / "cell", 4)
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint8" SizeX="9" SizeY="8" SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="0.25" '
+        'PhysicalSizeY="0.5"><TiffData/></Pixels></Image></OME>'
+    )
+    plane = np.zeros((8, 9), np.uint8)
+    tifffile.imwrite(tmp_path / "cell/z000.tif", plane, metadata=None, description=xml)
+    measured = open_image(tmp_path / "cell").measured
+    assert (measured.voxel_size, measured.across) == (None, (0.5, 0.25))
+    tifffile.imwrite(
+        tmp_path / "cell/z000.tif", plane, imagej=True, resolution=(4, 2), metadata={"unit": "um"}
+    )
+    measured = open_image(tmp_path / "cell").measured
+    assert measured.voxel_size == (1, 0.5, 0.25)
+    assert "no z step" in measured.unread
+
+
 def test_slices_in_the_dataset_itself_are_named_by_it(tmp_path):
     write_slices(tmp_path / "cell", 4)
     (sample,) = discover(tmp_path / "cell")

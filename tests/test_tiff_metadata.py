@@ -1,14 +1,19 @@
 """What is read where a TIFF's metadata and its planes disagree, or where it holds more than one stack?"""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
+from conftest import ROOT
 from pipeline import images
 from pipeline.errors import InputError
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import formats
 
 STACK = np.random.default_rng(0).integers(0, 250, (6, 20, 26), dtype=np.uint8)
 OME = (
@@ -290,65 +295,10 @@ def test_the_file_that_holds_the_metadata_of_another_is_named(tmp_path):
 # --- LSM -------------------------------------------------------------------------------------------
 
 
-def write_lsm(path, values):
-    """(z, c, y, x) as ZEN writes it: channels in each page, a thumbnail after each plane, sizes in metres."""
-    depth, channels, height, width = values.shape
-    info = struct.pack(
-        "<IiiiiiiiiidddddddHHII",
-        0x00400494C,
-        0,
-        width,
-        height,
-        depth,
-        channels,
-        1,
-        1,
-        0,
-        0,
-        2.5e-7,
-        5e-7,
-        2.5e-6,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    )
-    info = struct.pack("<IiiiiiiiII", 0x00400494C, 512, width, height, depth, channels, 1, 1, 0, 0)
-    info += struct.pack("<dddddd", 2.5e-7, 5e-7, 2.5e-6, 0, 0, 0) + struct.pack("<HH", 0, 0)
-    info += bytes(512 - len(info))
-    with tifffile.TiffWriter(path) as file:
-        for index, plane in enumerate(values):
-            tags = [(34412, "B", len(info), info, True)] if index == 0 else []
-            more = {"planarconfig": "separate"} if channels > 1 else {}
-            file.write(
-                plane if channels > 1 else plane[0],
-                photometric="minisblack",
-                metadata=None,
-                extratags=tags,
-                contiguous=False,
-                **more,
-            )
-            file.write(np.zeros((8, 8), np.uint8), photometric="minisblack", metadata=None, subfiletype=1)
-    if channels == 2:  # ZEN stores the bits of two samples elsewhere, though they would fit into the tag
-        content = bytearray(path.read_bytes())
-        (at,) = struct.unpack_from("<I", content, 4)
-        while at:
-            (count,) = struct.unpack_from("<H", content, at)
-            for entry in range(at + 2, at + 2 + 12 * count, 12):
-                if struct.unpack_from("<HHI", content, entry) == (258, 3, 2):
-                    struct.pack_into("<I", content, entry + 8, len(content))
-            (at,) = struct.unpack_from("<I", content, at + 2 + 12 * count)
-        path.write_bytes(content + struct.pack("<HH", 8, 8))
-
-
 @pytest.mark.parametrize("channels", [1, 2])
 def test_lsm_is_read_with_its_voxel_size(tmp_path, channels):
     values = np.random.default_rng(3).integers(0, 250, (5, channels, 20, 26), dtype=np.uint8)
-    write_lsm(tmp_path / "a.lsm", values)
+    formats.lsm(tmp_path / "a.lsm", values)
     for channel in range(channels):
         source = images.open_image(tmp_path / "a.lsm", channel=channel)
         assert_array_equal(source.array[:], values[:, channel])

@@ -177,28 +177,36 @@ def _reader(path: Path, header: Header, where: dict[str, int]):
     opener = OPENERS[header.fields["encoding"].lower()]
     state: dict[str, Any] = {}
 
-    def stream():
-        if "data" not in state:
+    def at(place: int):
+        """The data from a place on; compressed ones know no way back but from the beginning of their file."""
+        if opener is open:
+            place += header.start
+        if "data" not in state or (opener is not open and state["data"].tell() > place):
             state["file"] = open(path, "rb")  # noqa: SIM115 - read on demand
             state["file"].seek(header.start)
             state["data"] = state["file"] if opener is open else opener(state["file"])
-        return state["data"], header.start if opener is open else 0
+        state["data"].seek(place)
+        return state["data"]
+
+    def check_end() -> None:
+        """Whoever reads the last plane learns whether the data end with the last voxel of the last channel."""
+        total = math.prod(lengths) * header.dtype.itemsize
+        if len(at(total - 1).read(2)) != 1:
+            raise InputError(path, "data that end before or behind the last voxel", "an undamaged file")
 
     def read(first: int, last: int) -> np.ndarray:
-        data, begin = stream()
         found = []
         for z in range(first, last):
             index = tuple(z if axis == "z" else where[axis] for axis in roles[:fast_from])
             flat = int(np.ravel_multi_index(index, lengths[:fast_from])) if index else 0
-            data.seek(begin + flat * each)
-            content = data.read(each)
+            content = at(flat * each).read(each)
             if len(content) != each:
                 raise InputError(path, f"data that end within plane {z}", "a complete file")
             values = np.frombuffer(content, header.dtype).reshape(block)
             keep = tuple(where[axis] if axis in "ct" else slice(None) for axis in roles[fast_from:])
             found.append(values[keep])
-            if flat == math.prod(lengths[:fast_from]) - 1 and data.read(1):
-                raise InputError(path, "data behind the last voxel", "an undamaged file")
+        if last == (lengths[roles.index("z")] if "z" in roles else 1):
+            check_end()
         return np.stack(found).astype(header.dtype.newbyteorder("="), copy=False)
 
     return read

@@ -17,7 +17,7 @@ def open_image(path: Path, pick: Pick = ANY) -> Source:
     Raises InputError where they are not the numbered slices of one stack: a number missing, another size or type.
     """
     names = _names(path)
-    first = tiff.open_image(path / names[0], pick)
+    first = tiff.open_image(path / names[0], pick, slices=len(names))
     for name in names:
         page = tiff_header.first_page(path / name)
         if page is None or not page.is_single_plane:

@@ -53,8 +53,10 @@ class Stored:
         return self.shape[self.axes.index("Y") :]
 
 
-def open_image(path: Path, pick: Pick = ANY) -> Source:
+def open_image(path: Path, pick: Pick = ANY, *, slices: int = 1) -> Source:
     """Open the stack of one channel and time point; images.open_image says what is refused.
+
+    slices: files of one stack of which this is one: then a plane without a step in z is not one of its own.
 
     Voxel sizes come from OME-XML, ImageJ's or LSM metadata. Planes that were written one by one are one stack.
     """
@@ -70,7 +72,7 @@ def open_image(path: Path, pick: Pick = ANY) -> Source:
         raise InputError(path, f"Orientation {orientation}", "1 to 8")
     where, depth = _place(path, stored, pick)
     height, width = stored.plane[:2]
-    measured = _voxel_size(file, depth)
+    measured = _voxel_size(file, depth * slices)
     if orientation >= 5:  # rows are stored as columns
         height, width, measured = width, height, measured.turned()
 
@@ -325,17 +327,21 @@ def _voxel_size(file: tifffile.TiffFile, depth: int) -> Measured:
         return in_um([metadata.get(f"VoxelSize{axis}") for axis in "ZYX"], ["m"] * 3)
     if file.is_ome and file.ome_metadata:
         return _ome_voxel_size(file.ome_metadata, depth)
-    return _imagej_voxel_size(file.imagej_metadata or {}, file.pages.first.tags)
+    return _imagej_voxel_size(file.imagej_metadata or {}, file.pages.first.tags, depth)
 
 
-def _imagej_voxel_size(metadata: dict, tags: Any) -> Measured:
-    """ImageJ leaves the line `spacing` out where the step in z is 1, and reads a file without it so."""
+def _imagej_voxel_size(metadata: dict, tags: Any, depth: int) -> Measured:
+    """ImageJ leaves the line `spacing` out where the step in z is 1, and reads a file without it so.
+
+    A plane has no step: its voxels are cubes.
+    """
     per_unit = [tags.valueof(tag, default=(0, 1)) for tag in ("YResolution", "XResolution")]
     units = [str(metadata.get(key, metadata.get("unit", ""))) for key in ("zunit", "yunit", "unit")]
     if any(0 in pair for pair in per_unit) or not ("spacing" in metadata or "unit" in metadata):
         return Measured()
-    measured = in_um([metadata.get("spacing", 1), *(below / above for above, below in per_unit)], units)
-    if not measured.voxel_size:
+    y, x = (below / above for above, below in per_unit)
+    measured = in_um([metadata.get("spacing", 1 if depth > 1 else y), y, x], units)
+    if not measured.voxel_size or depth == 1:
         return measured
     if "spacing" not in metadata:
         return measured._replace(unread=f"no z step in its metadata: to ImageJ that is 1 {units[0]}")

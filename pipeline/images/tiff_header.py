@@ -67,7 +67,7 @@ def first_page(path: Path) -> FirstPage | None:
     try:
         with open(path, "rb") as file:
             return _read(file)
-    except (OSError, struct.error, KeyError, OverflowError):
+    except (OSError, struct.error, KeyError, OverflowError, ValueError):
         return None
 
 

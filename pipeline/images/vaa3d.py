@@ -48,26 +48,27 @@ def shape(path: Path) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def write(path: Path, stack: np.ndarray) -> None:
+def write(path: Path, stack: np.ndarray | Planes) -> None:
     """Write (z, y, x) or (c, z, y, x) uint8 or uint16 samples, of .v3draw float32 too, little-endian; whole or absent.
 
-    InputError for other types and sizes.
+    A plane is in memory at once. InputError for other types and sizes.
     """
     packed = Path(path).suffix.lower() == ".v3dpbd"
     allowed = {"u1": 1, "u2": 2} | ({} if packed else {"f4": 4})
     kind = stack.dtype.str[1:]
-    if kind not in allowed or stack.ndim not in (3, 4) or 0 in stack.shape or max(stack.shape) >= 2**31:
+    if kind not in allowed or len(stack.shape) not in (3, 4) or 0 in stack.shape or max(stack.shape) >= 2**31:
         found = f"{stack.dtype} voxels, {sizes(stack.shape)}"
         types = ", ".join(str(np.dtype(one)) for one in allowed)
         raise InputError(path, found, f"(z, y, x) or (c, z, y, x) of {types}")
     size = (*stack.shape[::-1], 1)[:4]
     head = (PACKED if packed else RAW) + b"L" + struct.pack("<H4I", allowed[kind], *size)
-    # One code may go on over planes, but not here: the memory is that of a plane.
-    planes = stack.reshape(-1, *stack.shape[-2:])
+    volumes = list(stack) if isinstance(stack, np.ndarray) and stack.ndim == 4 else [stack]
     with whole(Path(path)) as private, open(private, "wb") as file:
         file.write(head)
-        for plane in planes:
-            file.write(pbd.encode(plane) if packed else plane.astype(f"<{kind}").tobytes())
+        for volume in volumes:
+            for z in range(volume.shape[0]):
+                plane = volume[z : z + 1]
+                file.write(pbd.encode(plane) if packed else plane.astype(f"<{kind}").tobytes())
 
 
 def _header(path: Path) -> Header:
