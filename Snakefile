@@ -44,8 +44,6 @@ onstart:
         sys.exit(f"{error}")
     for problem in PROJECT.problems():
         print(f"will fail: {problem}", file=sys.stderr)
-    if passed_over := PROJECT.passed_over():
-        print(passed_over, file=sys.stderr)
     write_json(f"{RESULTS}/samples.json", PROJECT.volumes)
     for modality in settings.MODALITIES:
         write_text(f"{RESULTS}/trained/{modality}.samples.tsv", PROJECT.training_sheet(modality))

@@ -64,7 +64,8 @@ def ome_in_files(path: Path, stack: np.ndarray) -> None:
         xml = (
             f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[z]}">'
             '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
-            f'Type="{NAMES[str(stack.dtype)]}" SizeX="{width}" SizeY="{height}" SizeZ="{depth}" SizeC="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.5" '
+            f'Type="{NAMES[str(stack.dtype)]}" SizeX="{width}" SizeY="{height}" SizeZ="{depth}" '
+            'SizeC="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.5" '
             f'PhysicalSizeZ="2.5"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
         )
         tifffile.imwrite(part, stack[z], photometric="minisblack", metadata=None, description=xml.encode())

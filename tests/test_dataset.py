@@ -544,3 +544,29 @@ def test_channel_and_time_stand_in_the_sheet(folder):
     write_sheet(folder, "s a.tif first", header="sample image time")
     with pytest.raises(InputError, match=r"line 2, time: found 'first'; allowed: a number from 0"):
         discover(folder)
+
+
+def test_channel_and_time_reach_ingest_and_keep_volumes_apart(folder):
+    from pipeline.project import open_project
+
+    rows = ("a a.tif GFP 0", "b a.tif GFP 0", "c a.tif 1 _", "d a.tif _ _")
+    write_sheet(folder, *rows, header="sample image channel time")
+    project = open_project({"dataset": str(folder), "channel": 2, "time": 1})
+    assert project.volumes == {"a": "a", "b": "a", "c": "c", "d": "d"}
+    options = {name: project.ingest_options(name) for name in project.samples}
+    assert options["a"].split() == ["--channel=GFP", "--time=0"]
+    assert options["c"].split() == ["--channel=1", "--fallback-time=1"]
+    assert options["d"].split() == ["--fallback-channel=2", "--fallback-time=1"]
+    assert open_project({"dataset": str(folder)}).ingest_options("d") == ""
+
+
+def test_what_is_passed_over_is_one_line(folder):
+    from pipeline.project import open_project
+
+    assert open_project({"dataset": str(folder)}).passed_over() == ""
+    for number in range(9):
+        (folder / f"{number}.oib").touch()
+    said = open_project({"dataset": str(folder)}).passed_over()
+    assert said == "passed over, 9 images of formats that are not read: " + ", ".join(
+        [*(f"{n}.oib" for n in range(6)), "..."]
+    )

@@ -282,8 +282,20 @@ def test_an_ome_tiff_over_several_files_is_one_stack_from_any_of_them(tmp_path):
     for path in (paths[0], paths[3]):
         assert_array_equal(images.open_image(path).array[:], STACK)
     paths[4].unlink()
-    with pytest.raises(InputError, match="1 of 6 planes have no data"):
+    with pytest.raises(InputError, match=r"planes lie in a_Z4\.ome\.tif; allowed: these files beside it"):
         images.open_image(paths[0])
+
+
+def test_a_renamed_ome_tiff_is_known_by_its_uuid_or_refused_with_its_old_name(tmp_path):
+    uuid = "urn:uuid:00000001-0000-0000-0000-000000000000"
+    data = f'<TiffData PlaneCount="6"><UUID FileName="old.ome.tif">{uuid}</UUID></TiffData>'
+    xml = ome(6).decode().replace("<TiffData/>", data)
+    path = write(tmp_path / "new.ome.tif", STACK, xml.replace("<OME ", f'<OME UUID="{uuid}" ').encode())
+    assert_array_equal(images.open_image(path).array[:], STACK)
+    write(path, STACK, xml.encode())
+    with pytest.raises(InputError, match=r"planes lie in old\.ome\.tif"):
+        images.open_image(path)
+    assert_array_equal(images.open_image(path.rename(tmp_path / "old.ome.tif")).array[:], STACK)
 
 
 def test_the_file_that_holds_the_metadata_of_another_is_named(tmp_path):

@@ -140,6 +140,7 @@ def _check_extent(path: Path, stored: Stored) -> None:
     whole = "all planes in the file"
     pages = [page for page in stored.pages if page is not None and 0 not in page.databytecounts]
     if len(pages) < len(stored.pages):
+        _check_companions(path)
         missing = len(stored.pages) - len(pages)
         raise InputError(path, f"{missing} of {len(stored.pages)} planes have no data", whole)
     end = max(max(np.add(page.dataoffsets, page.databytecounts)) for page in pages)
@@ -171,6 +172,17 @@ def _check_agreement(path: Path, file: tifffile.TiffFile, stored: Stored) -> Non
             raise InputError(path, f"ImageJ metadata of {told} and {planes} planes", AGREEING)
 
 
+def _check_companions(path: Path) -> None:
+    """Name the files in which the planes lie that are not here."""
+    page = tiff_header.first_page(path)
+    missing = [name for name in (page.named if page else ()) if not path.with_name(Path(name).name).exists()]
+    if missing:
+        found = (
+            f"OME-XML that says planes lie in {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+        )
+        raise InputError(path, found, "these files beside it, under those names")
+
+
 def _is_thumbnail(page: Any) -> bool:
     keyframe = getattr(page, "keyframe", None)  # a frame that tifffile has not read has none
     return keyframe is not None and bool(keyframe.is_reduced)
@@ -185,6 +197,7 @@ def _stored(path: Path, file: tifffile.TiffFile) -> Stored:
         raise InputError(path, "an LSM file without a thumbnail beside its plane", "a file as ZEN writes it")
     series = [one for one in file.series if one.pages and not _is_thumbnail(one.pages[0])]
     if file.is_ome and any(one.kind != "ome" for one in series):
+        _check_companions(path)
         raise InputError(path, "OME-XML that does not describe its planes", AGREEING)
     first = series[0] if series else None
     if first is None:

@@ -48,12 +48,14 @@ class FirstPage:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the files that an OME-TIFF says its planes are in, in order; none where it names one alone."""
-        if "OME" not in self.description[:2000]:
-            return ()
+        names = (*self.named, self.master) if self.master else self.named
+        return names if len(names) > 1 or self.master else ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names of all files that an OME-TIFF says its planes are in, its own too (which may be an old one)."""
         names = re.findall(r'<(?:\w+:)?UUID\s[^>]*FileName="([^"]+)"', self.description)
-        names += [self.master] if self.master else []
-        distinct = tuple(dict.fromkeys(names))
-        return distinct if len(distinct) > 1 or self.master else ()
+        return tuple(dict.fromkeys(names))
 
     @property
     def master(self) -> str:
