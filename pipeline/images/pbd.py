@@ -89,30 +89,38 @@ def _unpack(packed: np.ndarray, starts: np.ndarray, prior: int, table: Table, dt
 
     A sample is the last one that stands as such before it, plus all differences since.
     """
-    codes = packed[starts]
+    codes, padded = packed[starts], np.concatenate([packed, np.zeros(2, np.uint8)]).astype(np.int32)
     counts, kinds = table.samples[codes], table.kind[codes]
-    of_code = np.repeat(np.arange(len(codes)), counts)  # (samples,): the code of each
-    within = np.arange(len(of_code)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kind, data = kinds[of_code], starts[of_code] + 1
-    value = np.zeros(len(of_code), np.int64)
-    for absolute in (0, 1):  # literals lie one after the other, a run has one sample
-        here = kind == absolute
-        first = data[here] + (within[here] * dtype.itemsize if absolute == 0 else 0)
-        if dtype.itemsize == 1:
-            value[here] = packed[first]
-        else:
-            low, high = (first, first + 1) if dtype.str[0] == "<" else (first + 1, first)
-            value[here] = packed[low].astype(np.int64) | packed[high].astype(np.int64) << 8
-    change = np.zeros(len(of_code), np.int64)
-    padded = np.concatenate([packed, np.zeros(2, np.uint8)]).astype(np.int64)
+    # Of each sample: its place within its code, where that code's data begin, and where its own value does (literals
+    # lie one after the other, a run has one).
+    within = np.arange(counts.sum(), dtype=np.int32) - np.repeat(
+        (np.cumsum(counts) - counts).astype(np.int32), counts
+    )
+    data = np.repeat((starts + 1).astype(np.int32), counts)
+    first = data + within * np.repeat(np.where(kinds == 0, dtype.itemsize, 0).astype(np.int32), counts)
+    if dtype.itemsize == 1:
+        value = padded[first]
+    else:
+        low, high = (0, 1) if dtype.str[0] == "<" else (1, 0)
+        value = padded[first + low] | padded[first + high] << 8
+    if kinds.max() >= 2:
+        value = _add_up(value, prior, np.repeat(kinds, counts), padded, data, within)
+    return value.astype(dtype.newbyteorder("="))
+
+
+def _add_up(
+    value, prior: int, kind: np.ndarray, packed: np.ndarray, data: np.ndarray, within: np.ndarray
+) -> np.ndarray:
+    """Samples from those that stand as such (kind below 2) and the differences of the others."""
+    change = np.zeros(len(kind), np.int64)
     for bits in (2, 3, 4, 5):
         here = kind == bits
         if here.any():
-            change[here] = _differences(padded, data[here], within[here], bits)
+            change[here] = _differences(packed, data[here], within[here], bits)
     place = np.maximum.accumulate(np.where(kind < 2, np.arange(len(kind)), -1))
     sums = np.cumsum(change)
     since = sums - np.where(place < 0, 0, sums[place])
-    return (np.where(place < 0, prior, value[place]) + since).astype(dtype.newbyteorder("="))
+    return np.where(place < 0, prior, value[place]) + since
 
 
 def _differences(packed: np.ndarray, data: np.ndarray, index: np.ndarray, bits: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Files of the makers of microscopes (CZI, ND2, LIF), through bioio, which is an optional extra of ours."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ def _open(path: Path):
         return BioImage(path)
     except Exception as error:
         if type(error).__name__ == "UnsupportedFileFormatError":
+            if find_spec(f"bioio_{kind}"):
+                raise InputError(path, f"not readable as .{kind} by bioio", "an undamaged file") from None
             found = f"a .{kind} file that no installed reader of bioio opens"
             raise InputError(path, found, INSTALL.format(kind)) from None
         raise
