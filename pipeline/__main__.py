@@ -37,6 +37,10 @@ STAGES = {
     "ablation_score": "Score weights on the held-out sections of every labelled volume.",
     "ablation_table": "Gather what ablation_score wrote: a row a kind of training, mean and spread over seeds.",
 }
+# Commands that are no stage of the workflow.
+COMMANDS = {
+    "convert": "Write one image as a file that other programs open.",
+}
 
 
 def build(asked: str = "") -> App:
@@ -49,6 +53,9 @@ def build(asked: str = "") -> App:
     )
     for stage, sentence in STAGES.items():
         app.command(f"pipeline.stages.{stage}:run", name=stage, help=None if stage == asked else sentence)
+    for command, sentence in COMMANDS.items():
+        help_ = None if command == asked else sentence
+        app.command(f"pipeline.commands.{command}:run", name=command, help=help_)
     app.command(settings)
     return app
 

@@ -1,7 +1,8 @@
 """A dataset directory or its sample sheet -> samples; everything wrong with it is told at once.
 
 Called whenever the Snakefile is parsed, in each job's process too: nothing is imported that takes time and no
-image is opened. What the files contain is found by ingest, one sample at a time.
+image is opened, but for the first bytes of TIFFs that may be slices or parts of one stack. What the files contain is
+found by ingest, one sample at a time.
 """
 
 import os
@@ -16,9 +17,21 @@ from pathlib import Path
 from pipeline import images
 from pipeline.config import MODALITIES, parse_triple
 from pipeline.errors import CombinedInputError, InputError
+from pipeline.images.folders import parts, slices
 
 SHEET = "samples.tsv"
-COLUMNS = ("sample", "image", "voxel_size", "reference", "reference_unit", "root", "modality", "skeletons")
+COLUMNS = (
+    "sample",
+    "image",
+    "voxel_size",
+    "channel",
+    "time",
+    "reference",
+    "reference_unit",
+    "root",
+    "modality",
+    "skeletons",
+)
 UNITS = ("um", "voxel", "nm")
 # "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
 LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
@@ -48,6 +61,7 @@ class Sample:
     the config say. reference: SWC of the same neuron in reference_unit, or (for training and em) a label volume.
     modality: lm or em, "" where nothing is said. skeletons: folder of SWC files of several neurons (electron
     microscopy), in reference_unit.
+    channel, time: which of several, as text ("" where nothing is said).
     root: x, y, z in voxels, where the wanted tree starts. problem: what its row of the sheet has wrong, "" if nothing.
     """
 
@@ -60,6 +74,8 @@ class Sample:
     modality: str = ""
     problem: str = ""
     skeletons: Path | None = None
+    channel: str = ""
+    time: str = ""
 
     @property
     def tree(self) -> Path | None:
@@ -102,7 +118,8 @@ def discover(
     """The samples of `folder`: the rows of its samples.tsv, else every image file below it, sorted by path.
 
     Without a sheet an image is named by its path below `folder`, without suffix, "/" written as "__"; the .swc
-    of the same stem beside it is its reference, in um. Hidden files, labels beside their image, and what lies
+    of the same stem beside it is its reference, in um. A folder of three or more numbered one-slice TIFFs is one image,
+    named by the folder. Hidden files, labels beside their image, and what lies
     in `results` are passed over. A folder without images is an error unless it may be empty. keep_wrong: a row
     with a wrong value (a voxel size of 0, a missing file) gives a sample with a `problem` instead of an error.
 
@@ -131,37 +148,68 @@ def discover(
 # --- without a sheet ------------------------------------------------------------------------------
 
 
+def passed_over(folder: Path, results: Path | None = None) -> list[str]:
+    """Paths below `folder` of images of formats that are not read, to be told; none where a sheet names the images."""
+    if (folder / SHEET).exists() or not folder.is_dir():
+        return []
+    found = []
+    for here, _, files in _walk(folder, results and results.resolve()):
+        found += [str((here / name).relative_to(folder)) for name in sorted(files) if images.is_unread(name)]
+    return found
+
+
 def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
-    for image in _image_paths(folder, results and results.resolve()):
+    for image, problem in _image_paths(folder, results and results.resolve()):
         relative = image.relative_to(folder)
-        stem = images.stem(image.name)
+        stem = images.stem(image.name) or image.resolve().name
         name = "__".join((*relative.parts[:-1], stem))
-        reference = image.with_name(f"{stem}.swc")
+        reference = image / f"{stem}.swc" if image == folder else image.with_name(f"{stem}.swc")
         sample = Sample(name, image, reference=reference if reference.exists() else None)
         allowed = f"rename the file, or give it a name in {folder / SHEET}"
-        problems = [InputError(image, problem, allowed) for problem in _name_problems(name)]
-        problems += _outside(folder, relative, where=str(image))
+        problems = [InputError(image, said, allowed) for said in _name_problems(name)]
+        problems += _outside(folder, relative, where=str(image)) + ([problem] if problem else [])
         yield _Entry(str(image), name, sample, problems)
 
 
-def _image_paths(folder: Path, results: Path | None) -> Iterator[Path]:
+def _walk(folder: Path, results: Path | None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """(folder, image folders in it, files) below `folder`, sorted, but for what is hidden, results or an image."""
     for parent, folders, files in os.walk(folder):
         here = Path(parent)
-        names = {name for name in (*files, *folders) if images.stem(name) and not name.startswith(".")}
-        volumes = [name for name in folders if name in names]
+        volumes = [name for name in folders if images.stem(name) and name[0] != "."]
         folders[:] = sorted(
             name
             for name in folders
             if name not in volumes and name[0] != "." and (here / name).resolve() != results
         )
+        yield here, volumes, [name for name in files if name[0] != "."]
+
+
+def _image_paths(folder: Path, results: Path | None) -> Iterator[tuple[Path, InputError | None]]:
+    """Images, and what is wrong with where they lie; slices are one image, an OME-TIFF in several files too."""
+    for here, volumes, files in _walk(folder, results):
+        names = {name for name in (*files, *volumes) if images.stem(name)}
+        names -= parts(here, names)
         stems = {images.stem(name) for name in names}
-        yield from (here / name for name in sorted(names) if not _is_label(images.stem(name), stems))
+        found = [name for name in sorted(names) if not _is_label(images.stem(name), stems)]
+        stacks = slices(here, found)
+        if not stacks:
+            yield from ((here / name, None) for name in found)
+        elif len(stacks[0]) == len(found):
+            base, _, ending = here.name.rpartition("_")
+            if here == folder or ending.lower() not in LABEL_ENDINGS or not (here.parent / base).is_dir():
+                yield here, None
+        else:
+            said = ", ".join(f"{stack[0]} to {stack[-1]}" for stack in stacks[:4])
+            allowed = f"each stack of slices in a folder of its own, or {SHEET} with a row for each image"
+            yield here, InputError(here, f"slices ({said}) beside other images", allowed)
 
 
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
     stem, here = images.stem(image.name), _names_in(image.parent)
-    names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in images.FORMATS)
+    suffixes = images.FORMATS if stem else (*images.FORMATS, "")  # slices of labels beside slices
+    stem = stem or image.name
+    names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in suffixes)
     return next((image.with_name(name) for name in names if name in here), None)
 
 
@@ -249,6 +297,8 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
     for column, choices in (("reference_unit", UNITS), ("modality", MODALITIES)):
         if cells[column] and cells[column] not in choices:
             wrong.append(InputError(f"{where}, {column}", f"found {cells[column]!r}", " | ".join(choices)))
+    if cells["time"] and not cells["time"].isdecimal():
+        wrong.append(InputError(f"{where}, time", f"found {cells['time']!r}", "a number from 0"))
     sample = (
         None
         if problems
@@ -262,6 +312,8 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
             modality=cells["modality"],
             problem="; ".join(map(str, wrong)),
             skeletons=sheet.parent / cells["skeletons"] if cells["skeletons"] else None,
+            channel=cells["channel"],
+            time=cells["time"],
         )
     )
     return _Entry(where, cells["sample"], sample, problems, wrong)

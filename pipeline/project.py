@@ -44,6 +44,12 @@ class Project:
         """What the sheet has wrong about samples: each is one failed sample, told when its ingest runs."""
         return [sample.problem for sample in self.samples.values() if sample.problem]
 
+    def passed_over(self) -> str:
+        """A line on files of image formats that are not read, "" where there are none."""
+        found = [] if self.is_demo else dataset.passed_over(self.folder, Path(self.settings.results))
+        said = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
+        return f"passed over, {len(found)} images of formats that are not read: {said}" if found else ""
+
     def modality(self, name: str) -> str:
         """lm or em: what the sheet says of a sample, else the config."""
         return self.samples[name].modality or self.settings.modality
@@ -61,7 +67,15 @@ class Project:
         first: dict[tuple, str] = {}
         return {
             name: first.setdefault(
-                (sample.image, sample.voxel_size, self.modality(name), sample.problem), name
+                (
+                    sample.image,
+                    sample.voxel_size,
+                    sample.channel,
+                    sample.time,
+                    self.modality(name),
+                    sample.problem,
+                ),
+                name,
             )
             for name, sample in self.samples.items()
         }
@@ -73,7 +87,7 @@ class Project:
         return str(shipped) if path and not Path(path).exists() and shipped.exists() else path
 
     def ingest_options(self, name: str) -> str:
-        """The sample's own voxel size, else the config's for files that say none."""
+        """The sample's own voxel size, else the config's for files that say none; channel and time point alike."""
         own = self.samples[name].voxel_size
         if problem := self.samples[name].problem:
             option = f"--problem={shlex.quote(problem)} "
@@ -83,7 +97,12 @@ class Project:
             option = f"--fallback-voxel-size={self.settings.voxel_size} "
         else:
             option = ""
-        # Only where it says something: the jobs of light microscopy stay what they were.
+        # Only where they say something: the jobs of other images stay what they were.
+        for axis in ("channel", "time"):
+            if said := getattr(self.samples[name], axis):
+                option += f" --{axis}={shlex.quote(said)} "
+            elif said := getattr(self.settings, axis):
+                option += f" --fallback-{axis}={shlex.quote(said)} "
         option += "--modality=em " if self.modality(name) == "em" else ""
         return option.strip()
 

@@ -148,7 +148,8 @@ def open_volume(path: Path) -> Volume:
     if not (path / "zarr.json").exists():
         raise InputError(path, "no OME-Zarr volume here", "a volume written by an earlier stage")
     group = zarr.open_group(path, mode="r")
-    array, voxel_size = level_0(path, group)
+    level = level_0(path, group)
+    array, voxel_size = level.array, level.measured.voxel_size
     ome: Any = group.attrs.get("ome", {})
     channels = tuple(channel["label"] for channel in ome.get("omero", {}).get("channels", ()))
     attributes: Any = group.attrs.get(ATTRIBUTES, {})

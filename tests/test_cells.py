@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from conftest import line
 from pipeline import config, dataset, images, picture_cells, project, swc, volume
 from pipeline.__main__ import main
+from pipeline.errors import InputError
 from pipeline.images import labels
 from pipeline.instances.affinities import as_bytes, prediction_of
 from pipeline.metrics import cells
@@ -404,12 +405,14 @@ def test_voxels_of_em_above_a_micrometre_are_remarked_on(tmp_path, capsys):
     noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", noise, photometric="minisblack")
     for modality, size, odd in (
-        ("em", "40,8,8", True),
+        ("em", "4,0.8,0.8", True),
         ("em", ".04,.008,.008", False),
         ("lm", "4,1,1", False),
     ):
         ingest.run(tmp_path / "a.tif", tmp_path / "a.zarr", voxel_size=size, modality=modality)
-        assert ("warning: voxels of 40 x 8 x 8 um" in capsys.readouterr().out) == odd
+        assert ("warning: voxels of 4 x 0.8 x 0.8 um" in capsys.readouterr().out) == odd
+    with pytest.raises(InputError, match="voxels of 40 x 8 x 8 um .*is the unit right"):
+        ingest.run(tmp_path / "a.tif", tmp_path / "b.zarr", voxel_size="40,8,8", modality="em")
 
 
 def test_a_volume_without_cells_has_no_trees_and_is_scored(tmp_path, capsys):

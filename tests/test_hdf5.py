@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from pipeline import images
 from pipeline.errors import InputError
 from pipeline.images import labels, split
 from pipeline.images.hdf5 import open_image, shape
@@ -106,11 +107,20 @@ def test_missing_foreign_and_truncated_files_are_told_as_such(file, tmp_path):
         open_image(named(broken, "volumes/raw"))
 
 
-def test_a_voxel_size_that_is_none_is_refused(file):
+def test_a_voxel_size_that_is_none_is_told_and_not_used(file):
     with h5py.File(file, "a") as stored:
         stored["volumes/raw"].attrs["resolution"] = (4.0, 0.0)
-    with pytest.raises(InputError, match=r"attribute resolution = \[4.0, 0.0\]"):
-        open_image(named(file, "volumes/raw"))
+    source = open_image(named(file, "volumes/raw"))
+    assert source.voxel_size is None
+    assert "attribute resolution = [4.0, 0.0]" in source.measured.unread
+    assert source.measured.broken  # no fallback takes its place
+
+
+def test_a_channel_of_a_data_set_of_four_axes_is_chosen(file):
+    found = images.open_image(named(file, "channels"), channel=1)
+    assert_array_equal(found.array[:], STACK)
+    with pytest.raises(InputError, match=r"2 channels.*: 0, 1$"):
+        images.open_image(named(file, "channels"))
 
 
 def test_a_colon_elsewhere_in_the_path_is_part_of_it():

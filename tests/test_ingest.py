@@ -126,7 +126,9 @@ def test_a_voxel_size_of_the_file_that_is_not_positive_is_refused_unless_one_is_
 ):
     metadata = {"axes": "ZYX", "spacing": spacing, "unit": "um"}
     image = write(tmp_path / "a.tif", stack, imagej=True, resolution=(2, 2), metadata=metadata)
-    with pytest.raises(InputError, match="voxel size in its metadata"):
+    with pytest.raises(
+        InputError, match="voxel size in its metadata that can be used: its metadata says (0|-1)"
+    ):
         ingest.run(image, tmp_path / "image.zarr", fallback_voxel_size="1,1,1")
     ingest.run(image, tmp_path / "image.zarr", voxel_size="1,1,1")
 
@@ -179,3 +181,70 @@ def test_a_real_stack(tmp_path, shared):
     assert found.array.shape == (71, 512, 512)
     assert found.voxel_size == pytest.approx((1.0, 0.33, 0.33))
     assert_array_equal(found.array[:], tifffile.imread(shared / "data/diadem_op/OP_7.tif"))
+
+
+# --- what is said of the way a file was read ---------------------------------------------------------
+
+
+def warnings(folder: Path) -> list[str]:
+    told = volume.open_volume(folder).attributes["warnings"]
+    return [line for line in told if "hardly any signal" not in line]  # noise is all there is
+
+
+def test_a_voxel_size_given_that_is_not_the_files_is_told(tmp_path, stack):
+    metadata = {"axes": "ZYX", "spacing": 1.0, "unit": "um"}
+    image = write(tmp_path / "a.tif", stack, imagej=True, resolution=(1 / 0.33, 1 / 0.33), metadata=metadata)
+    for given, said in (
+        ("0.33,0.33,1", ["the file says 1,0.33,0.33 (z,y,x): were x,y,z given?"]),
+        ("2,0.33,0.33", ["the file says 1,0.33,0.33 (z,y,x)"]),
+        ("1,0.33,0.331", []),
+        ("", []),
+    ):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size=given)
+        assert len(warnings(tmp_path / "image.zarr")) == len(said)
+        assert all(end in line for line, end in zip(warnings(tmp_path / "image.zarr"), said, strict=True))
+
+
+def test_the_fallback_gives_what_the_file_leaves_out_and_no_more(tmp_path, stack):
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="52" SizeY="60" SizeZ="37" SizeC="1" '
+        'SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.5"{}><TiffData/></Pixels></Image></OME>'
+    )
+    image = write(tmp_path / "a.ome.tif", stack, description=xml.format(""))
+    ingest.run(image, tmp_path / "image.zarr", fallback_voxel_size="3,9,9")
+    assert volume.open_volume(tmp_path / "image.zarr").voxel_size == (3, 0.5, 0.25)
+    assert "z = 3 um is taken from the config" in warnings(tmp_path / "image.zarr")[0]
+    with pytest.raises(InputError, match=r"nothing, 0\.5, 0\.25"):
+        ingest.run(image, tmp_path / "image.zarr")
+    # What is said and wrong is not what is left out.
+    image = write(
+        tmp_path / "b.ome.tif", stack, description=xml.format(' PhysicalSizeZ="2" PhysicalSizeZUnit="ell"')
+    )
+    with pytest.raises(InputError, match="'ell', no known unit"):
+        ingest.run(image, tmp_path / "image.zarr", fallback_voxel_size="3,9,9")
+    ingest.run(image, tmp_path / "image.zarr", voxel_size="3,9,9")
+
+
+@pytest.mark.parametrize("unit", ["mm", "cm", "inch", "m"])
+def test_a_voxel_size_no_microscope_has_is_a_question_before_the_work(tmp_path, stack, unit):
+    metadata = {"axes": "ZYX", "spacing": 1.0, "unit": unit}
+    image = write(tmp_path / "a.tif", stack, imagej=True, resolution=(3, 3), metadata=metadata)
+    with pytest.raises(InputError, match="is the unit right"):
+        ingest.run(image, tmp_path / "image.zarr")
+    assert not (tmp_path / "image.zarr").exists()
+    with pytest.raises(InputError, match="is the unit right"):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size="1000,330,330")
+    ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE)
+    assert "is given, the file says" in warnings(tmp_path / "image.zarr")[0]
+
+
+def test_the_channel_asked_for_is_ingested_and_a_plane_is_told(tmp_path, stack):
+    values = np.stack([stack[0], stack[1] + 500])
+    image = write(tmp_path / "a.tif", values, metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match="2 channels"):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE)
+    for options in ({"channel": "1"}, {"fallback_channel": "1"}, {"channel": "1", "fallback_channel": "0"}):
+        ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE, **options)
+        assert_array_equal(volume.open_volume(tmp_path / "image.zarr").array[:], values[1:])
+    assert warnings(tmp_path / "image.zarr")[0].startswith("one plane")

@@ -140,3 +140,12 @@ def test_a_root_that_is_no_point_is_an_error(tmp_path, tube, root):
 def test_a_root_outside_the_image_is_an_error(tmp_path, tube):
     with pytest.raises(InputError, match="root"):
         run_both(tmp_path, tube, root="500,20,6")
+
+
+def test_one_plane_is_traced_in_plane(tmp_path, tube):
+    _, output = run_both(tmp_path, tube[6:7])
+    tree = swc.read(output)
+    assert len(tree) > 5
+    assert (tree.xyz[:, 2] == 0).all()
+    assert np.abs(tree.xyz[1:-1, 1] - 8).max() < 0.1
+    assert np.ptp(tree.xyz[:, 0]) > 30

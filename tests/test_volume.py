@@ -142,10 +142,8 @@ def test_imagej_voxel_size(tmp_path, stack, unit, um):
     assert_allclose(images.open_image(tmp_path / "a.tif").voxel_size, np.multiply((2.5, 0.5, 0.25), um))
 
 
-@pytest.mark.parametrize(
-    "metadata", [{}, {"spacing": 2.5}, {"unit": "um"}, {"spacing": 2.5, "unit": "pixel"}]
-)
-def test_imagej_without_spacing_or_unit_says_nothing(tmp_path, stack, metadata):
+@pytest.mark.parametrize("metadata", [{}, {"spacing": 2.5}, {"spacing": 2.5, "unit": "pixel"}])
+def test_imagej_without_a_unit_says_nothing(tmp_path, stack, metadata):
     tifffile.imwrite(
         tmp_path / "a.tif", stack, imagej=True, resolution=(4, 2), metadata={"axes": "ZYX", **metadata}
     )
@@ -183,8 +181,6 @@ def test_turning_a_plane_turns_its_voxels(tmp_path, stack):
 @pytest.mark.parametrize(
     ("shape", "dtype", "options", "found"),
     [
-        ((40, 52), "u1", {}, "a single plane"),
-        ((1, 40, 52), "u1", {"imagej": True, "metadata": {"axes": "ZYX"}}, "a single plane"),
         ((5, 40, 52, 3), "u1", {"photometric": "rgb"}, "colour"),
         ((3, 5, 40, 52), "u1", {"ome": True, "metadata": {"axes": "CZYX"}}, "3 channels"),
         ((5, 3, 40, 52), "u1", {"imagej": True, "metadata": {"axes": "ZCYX"}}, "3 channels"),
@@ -377,7 +373,9 @@ def test_ome_zarr_is_read_with_its_voxel_size(tmp_path, stack, version, lead):
 
 def test_ome_zarr_of_several_channels_or_other_axes_is_refused(tmp_path, stack):
     write_ome(tmp_path / "a.zarr", stack.reshape(3, 3, 40, 52), version="0.5")
-    with pytest.raises(InputError, match="3 x 3 x 40 x 52"):
+    with pytest.raises(
+        InputError, match=r"3 channels \(czyx = 3 x 3 x 40 x 52\).*channel in samples.tsv.*: 0, 1, 2"
+    ):
         images.open_image(tmp_path / "a.zarr")
     write_ome(tmp_path / "b.zarr", stack, version="0.5", axes="xyz")
     with pytest.raises(InputError, match="xyz"):
@@ -385,3 +383,74 @@ def test_ome_zarr_of_several_channels_or_other_axes_is_refused(tmp_path, stack):
     zarr.create_group(tmp_path / "c.zarr")
     with pytest.raises(InputError, match="multiscales"):
         images.open_image(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_scale_of_the_whole_image_and_that_of_the_level_multiply(tmp_path, stack, version):
+    write_ome(tmp_path / "a.zarr", stack, version=version)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r+")
+    attributes = group.attrs.asdict()
+    (multiscale,) = attributes.get("ome", attributes)["multiscales"]
+    multiscale["coordinateTransformations"] = [
+        {"type": "scale", "scale": [1.5, 1, 2]},
+        {"type": "translation", "translation": [9, 9, 9]},
+    ]
+    group.attrs.update(attributes)
+    assert images.open_image(tmp_path / "a.zarr").voxel_size == (3, 0.5, 0.5)
+    del multiscale["datasets"][0]["coordinateTransformations"]
+    group.attrs.update(attributes)
+    assert images.open_image(tmp_path / "a.zarr").voxel_size == (1.5, 1, 2)
+    del multiscale["coordinateTransformations"]
+    group.attrs.update(attributes)
+    assert images.open_image(tmp_path / "a.zarr").voxel_size is None
+
+
+@pytest.mark.parametrize("unit", ["", "ell"])
+def test_axes_of_no_known_unit_are_told(tmp_path, stack, unit):
+    write_ome(tmp_path / "a.zarr", stack, version="0.5", unit=unit)
+    measured = images.open_image(tmp_path / "a.zarr").measured
+    assert measured.voxel_size is None
+    assert ("'ell'" if unit else "without a unit of length") in measured.unread
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_channels_and_time_points_of_ome_zarr(tmp_path, version):
+    values = np.random.default_rng(1).integers(0, 250, (2, 3, 4, 20, 26), dtype=np.uint8)
+    write_ome(tmp_path / "a.zarr", values, version=version)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r+")
+    attributes = group.attrs.asdict()
+    attributes.get("ome", attributes)["omero"] = {
+        "channels": [{"label": name} for name in ("DAPI", "GFP", "Cy5")]
+    }
+    group.attrs.update(attributes)
+    for channel, name in enumerate(("DAPI", "GFP", "Cy5")):
+        for asked in (channel, name):
+            array = images.open_image(tmp_path / "a.zarr", channel=asked, time=1).array
+            assert_array_equal(array[1:3], values[1, channel, 1:3])
+    with pytest.raises(InputError, match=r"2 time points \(tczyx"):
+        images.open_image(tmp_path / "a.zarr", channel=0)
+    with pytest.raises(InputError, match=r"0 \(DAPI\), 1 \(GFP\), 2 \(Cy5\)"):
+        images.open_image(tmp_path / "a.zarr", time=0)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_layout_of_bioformats2raw(tmp_path, stack, version):
+    path, layout = tmp_path / "a.zarr", {"bioformats2raw.layout": 3}
+    group = zarr.create_group(path, zarr_format=2 if version == "0.4" else 3)
+    group.attrs.update(layout if version == "0.4" else {"ome": {"version": "0.5", **layout}})
+    group.create_group("OME")
+    write_ome(path / "0", stack[None, None], version=version)
+    source = images.open_image(path)
+    assert_array_equal(source.array[:], stack)
+    assert source.voxel_size == (2, 0.5, 0.25)
+    assert images.count_voxels(path) == stack.size
+    write_ome(path / "1", stack[None, None], version=version)
+    with pytest.raises(InputError, match=r"2 images in one folder.*a\.zarr/0, a\.zarr/1"):
+        images.open_image(path)
+    assert_array_equal(images.open_image(path / "1").array[:], stack)
+
+
+def test_a_plate_is_told_as_one(tmp_path):
+    zarr.create_group(tmp_path / "a.zarr").attrs["ome"] = {"plate": {}}
+    with pytest.raises(InputError, match="a plate of images"):
+        images.open_image(tmp_path / "a.zarr")

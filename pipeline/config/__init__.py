@@ -91,6 +91,16 @@ class Config(Settings):
         "z,y,x in um for images that do not say theirs, e.g. 1.0,0.33,0.33.",
         why="nothing is guessed: every length of the tracer hangs on it",
     )
+    channel: str = setting(
+        "",
+        "Channel of images that hold several, where the sheet names none: a number from 0, or a name.",
+        why="nothing is guessed: the stain of the neuron is known to its lab alone",
+    )
+    time: str = setting(
+        "",
+        "Time point of images that hold several, where the sheet names none: a number from 0.",
+        why="nothing is guessed",
+    )
     batch: int = setting(
         1,
         "Samples in one job; more than 1 for folders of thousands of small images.",

@@ -1,7 +1,7 @@
 """Images as labs have them: one module a format, and the one table of formats.
 
-The module of a format has two functions: `open_image(path)` gives a Source, `shape(path)` reads (z, y, x) from the
-headers alone. It is imported when a file asks for it: most stages read our own volumes only (pipeline.volume).
+The module of a format has two functions: `open_image(path, pick)` gives a Source, `shape(path)` reads (z, y, x) from
+the headers alone. It is imported when a file asks for it: most stages read our own volumes only (pipeline.volume).
 """
 
 import math
@@ -19,23 +19,72 @@ if TYPE_CHECKING:
 FORMATS = {
     ".ome.zarr": "ome_zarr",
     ".ome.tiff": "tiff",
+    ".v3dpbd": "vaa3d",
+    ".v3draw": "vaa3d",
     ".ome.tif": "tiff",
     ".zarr": "ome_zarr",
     ".tiff": "tiff",
-    ".tif": "tiff",
     ".hdf5": "hdf5",
+    ".nrrd": "nrrd",
+    ".tif": "tiff",
+    ".lsm": "tiff",
     ".hdf": "hdf5",
+    ".czi": "vendor",
+    ".nd2": "vendor",
+    ".lif": "vendor",
     ".h5": "hdf5",
 }
+# A folder of slices, and no suffix of a file's.
+SLICES = "slices"
+# Of images too, and none that is read: told where they lie in a dataset.
+UNREAD = (
+    *(
+        ".bmp",
+        ".dcm",
+        ".dm3",
+        ".dm4",
+        ".gif",
+        ".h5j",
+        ".ims",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".klb",
+        ".lof",
+        ".mha",
+        ".mhd",
+    ),
+    *(
+        ".mrc",
+        ".n5",
+        ".nhdr",
+        ".nii",
+        ".nii.gz",
+        ".oib",
+        ".oif",
+        ".oir",
+        ".png",
+        ".raw",
+        ".rec",
+        ".sld",
+        ".spe",
+        ".stk",
+    ),
+    *(".vaa3draw", ".vsi", ".zarr.zip", ".zvi"),
+)
 
 
-def open_image(path: Path) -> "Source":
-    """Open an image file of any of FORMATS.
+def open_image(
+    path: Path, *, channel: str | int = "", time: str | int = "", usual: tuple = ("", "")
+) -> "Source":
+    """Open the stack of one channel and time point of an image of any of FORMATS, or of a folder of slices.
 
-    Raises InputError for what is not a single-channel stack of real numbers: a missing or damaged file, one
-    plane, colours, several channels or time points, no voxels, complex numbers.
+    channel: a number from 0 or a name; time: a number from 0; usual: both for files that hold several, where nothing
+    is said of this one. Raises InputError for what is missing, damaged or no image, for several channels or time
+    points of which none is chosen, metadata that disagrees with the planes, no voxels, complex numbers.
     """
     from pipeline.images.source import (  # here: this table is read in every parse of the Snakefile
+        Pick,
         damage,
         sizes,
     )
@@ -44,7 +93,7 @@ def open_image(path: Path) -> "Source":
     if not split(path)[0].exists():
         raise InputError(path, "no such file", f"an image file or folder ({', '.join(FORMATS)})")
     with damage(path):
-        source: Source = _reader(path, "open_image")(path)
+        source: Source = _reader(path, "open_image")(path, Pick(str(channel), str(time), *map(str, usual)))
     if 0 in source.shape:
         raise InputError(path, f"an empty image, {sizes(source.shape)} voxels", "at least one voxel")
     if source.dtype.kind not in "uif":
@@ -81,10 +130,20 @@ def stem(name: str) -> str:
     return name[: -len(suffix)] if suffix else ""
 
 
+def is_unread(name: str) -> bool:
+    """Whether a file is an image of a format that is not read."""
+    return not stem(name) and name.lower().endswith(UNREAD)
+
+
 def _reader(path: Path, function: str) -> Callable:
-    """Folders are zarr and files TIFF where the name says nothing: the readers tell what is wrong with others."""
+    """Folders are zarr or slices and files TIFF where the name says nothing: the readers tell what is wrong."""
     name = split(path)[0].name.lower()
     known = next((module for suffix, module in FORMATS.items() if name.endswith(suffix)), "")
-    if path.is_dir() or known in ("", "ome_zarr"):
-        known = FORMATS[".zarr" if path.is_dir() else ".tif"]
+    if path.is_dir():
+        zarr = known == "ome_zarr" or any(
+            (path / inside).exists() for inside in ("zarr.json", ".zgroup", ".zattrs")
+        )
+        known = "ome_zarr" if zarr else SLICES
+    elif known in ("", "ome_zarr"):
+        known = "tiff"
     return getattr(import_module(f"pipeline.images.{known}"), function)

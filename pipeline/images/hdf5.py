@@ -6,14 +6,16 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import split
-from pipeline.images.source import Planes, Source, VoxelSize, check_declared, damage, in_um, sizes
+from pipeline.images.source import ANY, Measured, Pick, Planes, Source, check_declared, damage, in_um, sizes
 
 # Attributes that hold z, y, x edges of a voxel: ours, that of CREMI and of many others, that of Fiji's plug-in.
 VOXEL_SIZES = {"voxel_size_nm": "nm", "resolution": "nm", "element_size_um": "um"}
 
 
-def open_image(path: Path) -> Source:
-    """Open `file.h5:/dataset` as a lazy stack; without a name, the file's only data set of three axes.
+def open_image(path: Path, pick: Pick = ANY) -> Source:
+    """Open `file.h5:/dataset` as a lazy stack; without a name, the file's only data set of three axes or more.
+
+    A fourth axis, before z, is that of channels.
 
     The voxel size is that of the first of VOXEL_SIZES on the data set, else on the file. Planes are read on demand,
     the file is open only meanwhile. Raises InputError for a missing or damaged file, a data set that is not there
@@ -30,18 +32,23 @@ def open_image(path: Path) -> Source:
         name = _named(file, stored, name)
         dataset = stored[name]
         shape, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
-        voxel_size = _voxel_size(file, dataset) or _voxel_size(file, stored)
+        own = _voxel_size(dataset)
+        measured = _voxel_size(stored) if own == Measured() else own
     *lead, depth, height, width = shape
-    if any(length != 1 for length in lead):
-        raise InputError(f"{file}:/{name}", f"an array of {sizes(shape)}", "one stack (z, y, x)")
+    if sum(length != 1 for length in lead) > 1:
+        raise InputError(
+            f"{file}:/{name}", f"an array of {sizes(shape)}", "one stack (z, y, x), or (c, z, y, x)"
+        )
     check_declared(Path(path), shape, dtype, file_bytes=file.stat().st_size)
-    front = (0,) * len(lead)
+    wanted = pick.index(Path(path), "channel", max([1, *lead]), axes=f"an array of {sizes(shape)}")
+    pick.index(Path(path), "time", 1)
+    front = tuple(wanted if length != 1 else 0 for length in lead)
 
     def read(first: int, last: int) -> np.ndarray:
         with h5py.File(file) as stored:
             return stored[name][(*front, slice(first, last))].astype(dtype, copy=False)
 
-    return Source(Planes(Path(path), (depth, height, width), dtype, read), voxel_size)
+    return Source(Planes(Path(path), (depth, height, width), dtype, read), measured)
 
 
 def shape(path: Path) -> tuple[int, int, int]:
@@ -72,11 +79,12 @@ def _named(file: Path, stored, name: str) -> str:
     return name
 
 
-def _voxel_size(file: Path, item) -> VoxelSize | None:
+def _voxel_size(item) -> Measured:
     for attribute, unit in VOXEL_SIZES.items():
         if attribute in item.attrs:
             edges = np.atleast_1d(item.attrs[attribute])
             if edges.shape != (3,) or edges.dtype.kind not in "uif" or not (edges > 0).all():
-                raise InputError(file, f"attribute {attribute} = {edges.tolist()}", "z, y, x edges above 0")
+                said = f"attribute {attribute} = {edges.tolist()}"
+                return Measured(unread=f"{said} is not three edges above 0", broken=True)
             return in_um(edges.tolist(), [unit] * 3)
-    return None
+    return Measured()

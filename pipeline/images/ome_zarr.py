@@ -3,44 +3,91 @@
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.images.source import EXPANSION, Planes, Source, VoxelSize, check_declared, in_um, sizes
+from pipeline.images.source import (
+    ANY,
+    EXPANSION,
+    Measured,
+    Pick,
+    Planes,
+    Source,
+    check_declared,
+    in_um,
+    sizes,
+)
 
 
-def open_image(path: Path) -> Source:
+class Level(NamedTuple):
+    """The full resolution of an image: its array, one letter an axis, its voxels, the names of channels if any."""
+
+    array: Any
+    axes: str
+    measured: Measured
+    channels: tuple[str, ...]
+
+
+def open_image(path: Path, pick: Pick = ANY) -> Source:
     """Open one channel and time point of a folder; images.open_image says what is refused."""
     import zarr
 
-    if not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
+    if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
         raise InputError(path, "a folder without zarr metadata", "an image file (TIFF) or an OME-Zarr folder")
-    array, voxel_size = level_0(path, zarr.open_group(path, mode="r"))
-    *lead, depth, height, width = array.shape
-    if any(size != 1 for size in lead) or depth == 1:
-        found = f"an array of {sizes(array.shape)}"
-        raise InputError(path, found, "one channel, one time point, two planes or more")
+    level = level_0(path, _image(path, zarr.open_group(path, mode="r")))
+    array, said = level.array, f"{level.axes} = {sizes(level.array.shape)}"
+    front: list[int] = []
+    for axis, length in zip(level.axes[:-3], array.shape[:-3], strict=True):
+        if axis in "tc":
+            what, names = ("time", ()) if axis == "t" else ("channel", level.channels)
+            front.append(pick.index(path, what, length, names, said))
+        elif length == 1:
+            front.append(0)
+        else:
+            raise InputError(path, f"an array of {said}", "axes t, c, z, y, x")
+    for axis, what in (("t", "time"), ("c", "channel")):
+        if axis not in level.axes[:-3]:
+            pick.index(path, what, 1)
     _check_declared(path, array)
-    front: tuple[Any, ...] = (0,) * len(lead)
 
     def read(first: int, last: int) -> np.ndarray:
         return np.asarray(array[(*front, slice(first, last))])
 
-    return Source(Planes(path, (depth, height, width), array.dtype.newbyteorder("="), read), voxel_size)
+    depth, height, width = array.shape[-3:]
+    planes = Planes(path, (depth, height, width), array.dtype.newbyteorder("="), read)
+    return Source(planes, level.measured)
 
 
 def shape(path: Path) -> tuple[int, int, int]:
     """(z, y, x) of the largest array of the folder; InputError where its files cannot hold it."""
     import zarr
 
-    largest = max(
-        (array for _, array in zarr.open_group(path, mode="r").arrays()), key=lambda array: array.size
-    )
+    group = _image(path, zarr.open_group(path, mode="r"))
+    largest = max((array for _, array in group.arrays()), key=lambda array: array.size)
     _check_declared(path, largest)
     depth, height, width = largest.shape[-3:]
     return depth, height, width
+
+
+def _image(path: Path, group: Any) -> Any:
+    """The group that holds the image: itself, or 0 in the layout of bioformats2raw; InputError for several."""
+    attributes = group.attrs.asdict()
+    layout = "bioformats2raw.layout"
+    if "plate" in attributes.get("ome", attributes):
+        raise InputError(
+            path, "a plate of images", f"one image of it, e.g. {path}/A/1/0, as image in samples.tsv"
+        )
+    if layout not in attributes and layout not in attributes.get("ome", {}):
+        return group
+    images = sorted((name for name, _ in group.groups() if name.isdecimal()), key=int)
+    if len(images) != 1:
+        said = ", ".join(f"{path.name}/{name}" for name in images[:12]) or "none is there"
+        raise InputError(
+            path, f"{len(images)} images in one folder", f"one of them as image in samples.tsv: {said}"
+        )
+    return group[images[0]]
 
 
 def _check_declared(path: Path, array: Any) -> None:
@@ -55,18 +102,31 @@ def _check_declared(path: Path, array: Any) -> None:
     check_declared(path, array.shape, array.dtype, file_bytes=found)
 
 
-def level_0(path: Path, group: Any) -> tuple[Any, VoxelSize | None]:
-    """The full-resolution array and its voxel size; 0.5 keeps the metadata under "ome", 0.4 beside it."""
+def level_0(path: Path, group: Any) -> Level:
+    """The full-resolution array of an image; 0.5 keeps the metadata under "ome", 0.4 beside it.
+
+    An edge of a voxel is the scale of the level times that of the whole image (either may be absent).
+    """
     attributes: dict[str, Any] = group.attrs.asdict()
+    ome = attributes.get("ome", attributes)
     try:
-        multiscale = attributes.get("ome", attributes)["multiscales"][0]
+        multiscale = ome["multiscales"][0]
         level = multiscale["datasets"][0]
-        axes = multiscale["axes"][-3:]
-        scale = next(step["scale"] for step in level["coordinateTransformations"] if step["type"] == "scale")
+        axes = multiscale["axes"]
         names = "".join(axis["name"] for axis in axes)
         array = group[level["path"]]
-    except (KeyError, IndexError, StopIteration, TypeError) as error:
+        steps = (
+            *level.get("coordinateTransformations", ()),
+            *multiscale.get("coordinateTransformations", ()),
+        )
+        scales = [step["scale"] for step in steps if step["type"] == "scale"]
+        edges = [math.prod(float(scale[axis]) for scale in scales) for axis in (-3, -2, -1)]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(path, "zarr without multiscales metadata", "OME-Zarr 0.4 or 0.5") from error
-    if not hasattr(array, "chunks") or names != "zyx":
-        raise InputError(path, f"last axes {names}", "an array whose last axes are zyx")
-    return array, in_um(scale[-3:], [axis.get("unit", "") for axis in axes])
+    if not hasattr(array, "chunks") or names[-3:] != "zyx" or len(names) != array.ndim:
+        raise InputError(path, f"axes {names}", "an array whose last axes are zyx")
+    units = [axis.get("unit", "") for axis in axes[-3:]]
+    measured = in_um(edges if scales else [None] * 3, units)
+    labels = ome.get("omero") or {}
+    channels = tuple(str(channel.get("label", "")) for channel in labels.get("channels", ()))
+    return Level(array, names, measured, channels)

@@ -9,7 +9,7 @@ from pipeline import __version__, images, intensity, volume
 from pipeline.config import Modality, parse_triple
 from pipeline.errors import InputError
 from pipeline.files import whole
-from pipeline.images.source import VoxelSize, doubt, sizes
+from pipeline.images.source import Source, VoxelSize, check_plausible, contradiction, doubt, sizes
 
 
 def run(
@@ -18,6 +18,10 @@ def run(
     *,
     voxel_size: str = "",
     fallback_voxel_size: str = "",
+    channel: str = "",
+    fallback_channel: str = "",
+    time: str = "",
+    fallback_time: str = "",
     problem: str = "",
     modality: Modality = "lm",
 ) -> None:
@@ -27,26 +31,33 @@ def run(
     with the volume: planes are read, checked and written one slab after the other.
 
     Args:
-        image: TIFF file (grey planes, one channel, one time point) or OME-Zarr folder.
+        image: file of any format in docs/formats.md, OME-Zarr folder, or folder of numbered one-slice TIFFs.
         output: OME-Zarr folder to write, (z, y, x).
         voxel_size: z,y,x in um, e.g. 1.0,0.33,0.33; wins over what the file says.
         fallback_voxel_size: z,y,x in um for a file that says nothing.
+        channel: number (from 0) or name of the channel to read, of several.
+        fallback_channel: the same, for a file of several channels where `channel` says nothing.
+        time: number (from 0) of the time point to read, of several.
+        fallback_time: the same, for a file of several time points where `time` says nothing.
         problem: what a sample sheet has wrong about this image: told instead of reading it, so that one row fails.
         modality: lm | em: em voxels above 1 um are remarked on.
     """
     if problem:
         raise SystemExit(problem)
-    source = images.open_image(image)
-    size = _choose_voxel_size(image, voxel_size, source.voxel_size, fallback_voxel_size)
+    source = images.open_image(image, channel=channel, time=time, usual=(fallback_channel, fallback_time))
+    size, remarks = choose_voxel_size(image, voxel_size, source, fallback_voxel_size)
+    check_plausible(image, size, modality)
     print(f"{image}: {sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
-    if modality == "em" and (odd := doubt(size)):
+    if odd := doubt(size, modality):
         print(odd, flush=True)
+    if source.shape[0] == 1:
+        remarks.append("one plane: it is reconstructed in plane, without depth")
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
         checksum, level = copy(source.array, array, where=image)
         volume.write_levels(private, level)
         told = {"sha256": checksum, **level.summary}
-        doubts = intensity.doubts(level.summary) if modality == "lm" else []
+        doubts = remarks + (intensity.doubts(level.summary) if modality == "lm" else [])
         volume.describe(private, {"source": image.name, **told, "warnings": doubts, "version": __version__})
     print(
         f"{output}: background {told['background']:g} +- {told['noise']:.3g}, {told['data']:.0%} holds data"
@@ -55,14 +66,32 @@ def run(
         print(f"warning: {doubt_of_image}")
 
 
-def _choose_voxel_size(image: Path, given: str, own: VoxelSize | None, fallback: str) -> VoxelSize:
-    """The sheet's, else the file's own, else the config's; InputError where none says a positive size."""
-    own_text = ",".join(map(repr, own)) if own else ""
-    for origin, text in (("given", given), ("in its metadata", own_text), ("from the config", fallback)):
-        if size := parse_triple(f"{image}: voxel size {origin}", text):
-            return size
-    allowed = "z,y,x in um: in the file, as voxel_size in samples.tsv, or as voxel_size in the config"
-    raise InputError(image, "no voxel size in its metadata", allowed)
+def choose_voxel_size(image: Path, given: str, source: Source, fallback: str) -> tuple[VoxelSize, list[str]]:
+    """The sheet's voxel size, else the file's own, else the config's, and remarks on how the file was read.
+
+    InputError where none says a positive size.
+    """
+    own, remarks = source.measured, list(source.notes)
+    if size := parse_triple(f"{image}: voxel size given", given):
+        odd = contradiction(size, own.voxel_size)
+        return size, remarks + ([odd] if odd else [])
+    if own.voxel_size:
+        return own.voxel_size, remarks + ([own.unread] if own.unread else [])
+    size = parse_triple(f"{image}: voxel size from the config", fallback)
+    if size and not own.broken:
+        if own.across:  # the config speaks for what the file leaves out, not for the rest
+            return (size[0], *own.across), [
+                *remarks,
+                f"{own.unread}: z = {size[0]:g} um is taken from the config",
+            ]
+        return size, remarks + ([f"{own.unread}: the config's voxel size is taken"] if own.unread else [])
+    allowed = "z,y,x in um: in the file, as voxel_size in samples.tsv"
+    if own.broken:
+        raise InputError(image, f"no voxel size in its metadata that can be used: {own.unread}", allowed)
+    why = own.unread and f" that can be used: {own.unread}"
+    raise InputError(
+        image, f"no voxel size in its metadata{why}", f"{allowed}, or as voxel_size in the config"
+    )
 
 
 def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels]:

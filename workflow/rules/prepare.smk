@@ -1,3 +1,7 @@
+# The processes of single jobs read this file too, and are silent.
+if workflow.is_main_process and (passed_over := PROJECT.passed_over()):
+    print(passed_over, file=sys.stderr)
+
 if PROJECT.is_demo:
 
     rule simulate:
