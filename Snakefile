@@ -28,12 +28,18 @@ include: "workflow/rules/summarize.smk"
 include: "workflow/rules/standings.smk"
 include: "workflow/rules/benchmark.smk"
 
+# Told before the work and in a dry run; the processes of single jobs read this file too, and are silent.
+if workflow.is_main_process:
+    for problem in PROJECT.problems():
+        print(f"will fail: {problem}", file=sys.stderr)
+
 
 rule all:
     default_target: True
     input:
         f"{RESULTS}/metrics.tsv",
         f"{RESULTS}/run.json",
+        PROJECT.wanted(),
 
 
 onstart:
@@ -42,8 +48,6 @@ onstart:
         LOCK.append(hold(Path(RESULTS)))
     except InputError as error:
         sys.exit(f"{error}")
-    for problem in PROJECT.problems():
-        print(f"will fail: {problem}", file=sys.stderr)
     write_json(f"{RESULTS}/samples.json", PROJECT.volumes)
     for modality in settings.MODALITIES:
         write_text(f"{RESULTS}/trained/{modality}.samples.tsv", PROJECT.training_sheet(modality))

@@ -89,6 +89,11 @@ class Config(Settings):
         "z,y,x in um for images that do not say theirs, e.g. 1.0,0.33,0.33.",
         why="nothing is guessed: every length of the tracer hangs on it",
     )
+    outside: bool = setting(
+        False,
+        "Images may lie outside the dataset's folder: links that leave it, and any path in samples.tsv.",
+        why="a dataset from elsewhere should not name other files of this machine",
+    )
     batch: int = setting(
         1,
         "Samples in one job; more than 1 for folders of thousands of small images.",

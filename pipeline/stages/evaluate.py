@@ -38,7 +38,8 @@ def run(
     the reason beside it. A prediction without nodes is a failed one: recall and F1 are 0.
 
     Args:
-        prediction: SWC, or a folder of them (every .swc below it); or a label volume: TIFF, OME-Zarr, file.h5:/dataset.
+        prediction: SWC, or a folder of them (every .swc and .eswc below it); or a label volume: TIFF,
+            OME-Zarr, file.h5:/dataset.
         output: JSON to write; with folders a TSV, one row a file.
         reference: SWC of the same neuron. Several of them: mean and range. When prediction is a folder: a folder
             too, files of the same relative path belong together, or one file, which every tree is scored against.
@@ -173,7 +174,7 @@ def _matched(
     """Name and tree of a folder that cover most of the first reference (all without one), and how many there are."""
     from pipeline.metrics import compare
 
-    trees = {path.stem: swc.read(path, empty=True) for path in sorted(folder.glob("*.swc"))}
+    trees = {path.stem: swc.read(path, empty=True) for path in swc.below(folder, deep=False)}
     if not trees:
         return "", swc.EMPTY, 0
     if not references:
@@ -197,31 +198,37 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
         found = ", ".join(map(str, references)) or "none"
         allowed = f"one folder or one file, as --prediction {prediction} is a folder"
         raise InputError("--reference", f"found {found}", allowed)
-    names = sorted(path.relative_to(prediction) for path in prediction.rglob("*.swc"))
-    expected = dict.fromkeys(names, references[0])
+    # Files belong together by their path without suffix: a.swc and a.SWC, or a.eswc.
+    found = {_stem(path, prediction): path for path in swc.below(prediction)}
+    expected = dict.fromkeys(found, references[0])
     if references[0].is_dir():
-        paths = sorted(references[0].rglob("*.swc"))
-        expected = {path.relative_to(references[0]): path for path in paths}
+        expected = {_stem(path, references[0]): path for path in swc.below(references[0])}
     if not expected:
         empty = references[0] if references[0].is_dir() else prediction
         raise InputError(empty, "no .swc file below it", "a folder of trees")
-    if strangers := sorted(set(names) - set(expected)):
-        raise InputError(
-            prediction / strangers[0], "has no reference", f"a file {references[0] / strangers[0]}"
-        )
+    if strangers := sorted(set(found) - set(expected)):
+        wanted = f"a file {references[0] / strangers[0]}.swc"
+        raise InputError(found[strangers[0]], "has no reference", wanted)
     rows = []
     for name, path in expected.items():
         tree, reason = swc.EMPTY, ""
         try:
             tree = swc.read(
-                prediction / name, unit=options["prediction_unit"], voxel_size=options["size"], empty=True
+                found.get(name, prediction / f"{name}.swc"),
+                unit=options["prediction_unit"],
+                voxel_size=options["size"],
+                empty=True,
             )
         except InputError as error:
             reason = str(error)
         scores = _score(tree, [path], **options, empty=references[0].is_dir())
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
-        rows.append({"tree": name.as_posix(), "reason": reason, **scores})
+        rows.append({"tree": f"{name}.swc", "reason": reason, **scores})
     return rows
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def _show(value: object) -> str:

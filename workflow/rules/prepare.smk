@@ -39,6 +39,7 @@ rule ingest:
     params:
         version=VERSIONS["ingest"],
         image=lambda wildcards: SAMPLES[wildcards.sample].image,
+        seen=lambda wildcards: PROJECT.seen(*PROJECT.image(wildcards.sample)),
         options=lambda wildcards: PROJECT.ingest_options(wildcards.sample),
     shell:
         "python -m pipeline ingest {params.image:q} {output:q} {params.options} > {log:q} 2>&1"
@@ -61,6 +62,7 @@ rule tile:
         runtime=minutes("tile"),
     params:
         version=VERSIONS["tile"],
+        seen=lambda wildcards: PROJECT.seen(weights(wildcards)),
         options=stage_options("tile"),
     shell:
         "python -m pipeline tile {input.image:q} {input.weights:q} {output:q} {params.options} > {log:q} 2>&1"
