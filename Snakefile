@@ -2,11 +2,12 @@
 from snakemake.utils import min_version
 
 from pipeline.files import write_json, write_text
+from pipeline import watch
 from pipeline.project import hold
 from pipeline.stages.summarize import report_failure
 
 min_version("9.27")
-LOCK = []
+LOCK, WATCH = [], []
 
 
 configfile: f"{workflow.basedir}/config.yaml"
@@ -28,6 +29,7 @@ include: "workflow/rules/summarize.smk"
 include: "workflow/rules/standings.smk"
 include: "workflow/rules/benchmark.smk"
 
+
 # Told before the work and in a dry run; the processes of single jobs read this file too, and are silent.
 if workflow.is_main_process:
     for problem in PROJECT.problems():
@@ -40,6 +42,7 @@ rule all:
         f"{RESULTS}/metrics.tsv",
         f"{RESULTS}/run.json",
         PROJECT.wanted(),
+        [] if PROJECT.is_demo or not SAMPLES else f"{RESULTS}/check.tsv",
 
 
 onstart:
@@ -57,15 +60,25 @@ onstart:
         write_json(
             PROJECT.batch_folder(batch) / "samples.json", {name: PROJECT.volumes[name] for name in names}
         )
+    WATCH.append(watch.start(Path(RESULTS), SAMPLES))
 
 
 onsuccess:
+    for stop in WATCH:
+        stop()
     print(PROJECT.where_results_are())
 
 
 onerror:
+    for stop in WATCH:
+        stop()
     if LOCK:
-        for line in report_failure(
-            Path(RESULTS), PROJECT.volumes, f"{RESULTS}/metrics.tsv", f"{RESULTS}/run.json"
-        ):
+        told = report_failure(
+            Path(RESULTS),
+            PROJECT.volumes,
+            f"{RESULTS}/metrics.tsv",
+            f"{RESULTS}/run.json",
+            engine_log=log,
+        )
+        for line in told:
             print(f"failed: {line}", file=sys.stderr)

@@ -29,6 +29,7 @@ NAME_BYTES = 100
 MADE = ("image.zarr", "prediction.zarr", "labels.zarr")
 # Files that the workflow itself makes beside the samples' folders.
 RESERVED = (
+    "check.tsv",
     "metrics.tsv",
     "run.json",
     "samples.json",

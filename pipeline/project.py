@@ -5,6 +5,7 @@ parsed, in each job of a cluster too.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shlex
@@ -112,6 +113,13 @@ class Project:
         # Only where it says something: the jobs of light microscopy stay what they were.
         option += "--modality=em " if self.modality(name) == "em" else ""
         return option.strip()
+
+    def check_options(self) -> str:
+        """What `check` must know of the settings, and the results that are no images."""
+        known = self.settings
+        size = f"--voxel-size={known.voxel_size} " if known.voxel_size else ""
+        outside = "--outside " if known.outside else ""
+        return f"{size}{outside}--modality={known.modality} --results={shlex.quote(known.results)}"
 
     def trace_options(self, name: str) -> str:
         """Where the sample's tree starts, if known, and the stage's settings."""
@@ -227,9 +235,24 @@ class Project:
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
         told = results / "run.json"
+        if (results / name).is_dir():
+            lines.append(f"Open:\n{self._how_to_open(name)}")
         if empty := json.loads(told.read_text(encoding="utf-8")).get("empty") if told.exists() else []:
             lines.append(f"No neurite found in {len(empty)} of {len(self.samples)}: {', '.join(empty)}")
         return "\n".join(lines)
+
+    def _how_to_open(self, name: str) -> str:
+        """Three programs and what each opens of a sample; more in the docs."""
+        folder = Path(self.settings.results) / name
+        owner = Path(self.settings.results) / self.volumes[name]
+        tree = folder / "trees" if self.many_trees(name) else folder / f"{name}.swc"
+        one = tree / "*.swc" if self.many_trees(name) else tree
+        return (
+            f"  napari  napari --plugin napari-ome-zarr {shlex.quote(str(owner / 'image.zarr'))}\n"
+            f"  SNT     File > Load Tracings > (e)SWC: {one}\n"
+            f"  Vaa3D   drag {one} into a 3D view\n"
+            "  (docs/inputs.md, Opening results)"
+        )
 
     def batch_voxels(self, batch: str) -> list[int]:
         """The sizes of the images of a batch."""
@@ -389,16 +412,16 @@ def hold(results: Path) -> IO[str]:
 
 @cache
 def _mark(path: Path) -> str:
-    """Size and time of a file; of a folder (zarr) those of its headers; "" where there is none."""
-    if not path.is_dir():
-        files = [path] if path.exists() else []
-    else:
-        heads = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-        files = [
-            file for head in heads for file in (path / head, *sorted(path.glob(f"*/{head}"))) if file.exists()
-        ]
-    seen = [file.stat() for file in files]
-    return f"{sum(one.st_size for one in seen)}:{max(one.st_mtime_ns for one in seen)}" if seen else ""
+    """Size and time of a file; a digest of those of a zarr folder's headers, or of the files in any other; else ""."""
+    heads = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+    files = [path] if not path.is_dir() else [path / head for head in heads]
+    files += sorted(file for head in heads for file in path.glob(f"*/{head}"))
+    if path.is_dir() and not any(file.exists() for file in files):
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    seen = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    if len(seen) > 1:
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+    return "".join(f"{size}:{time}" for size, time in seen)
 
 
 @cache

@@ -22,6 +22,27 @@ if PROJECT.is_demo:
             "python -m pipeline simulate {params.folder:q} {params.modality} {params.options} > {log:q} 2>&1"
 
 
+# The first job of a run, beside ingest: all mistakes at once, and none of them fails the others. (The example needs none.)
+rule check:
+    input:
+        [path for name in SAMPLES for path in PROJECT.image(name)],
+    output:
+        f"{RESULTS}/check.tsv",
+    log:
+        f"{RESULTS}/log/check.txt",
+    priority: 100
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        folder=PROJECT.folder,
+        options=PROJECT.check_options(),
+    shell:
+        "python -m pipeline check {params.folder:q} {params.options} --output {output:q} > {log:q} 2>&1"
+
+
 rule ingest:
     input:
         lambda wildcards: PROJECT.image(wildcards.sample),
