@@ -78,7 +78,7 @@ onerror:
             PROJECT.volumes,
             f"{RESULTS}/metrics.tsv",
             f"{RESULTS}/run.json",
-            engine_log=log,
+            engine_logs=log,
         )
         for line in told:
             print(f"failed: {line}", file=sys.stderr)

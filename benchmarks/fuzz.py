@@ -127,7 +127,7 @@ def trial(reader: str, count: int, *, seed: int, folder: Path) -> list[tuple[byt
 def main() -> int:
     """Run the trials asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("readers", nargs="*", choices=READERS)
+    parser.add_argument("readers", nargs="*", help=" | ".join(READERS))
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

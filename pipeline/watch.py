@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 EVERY_S, EVERY_PLAIN_S = 1.0, 30.0
+ENGINE = "snakemake.logging"  # the name of the engine's logger
 MOST = 20  # samples that something is said of before the work
 SHOWN = 3  # infer jobs that are named
 # Stages behind the picture, whose logs say nothing of a sample that is done.
@@ -24,7 +25,10 @@ _LAST = "draw"
 
 
 def state(results: Path, samples: Iterable[str]) -> tuple[int, dict[str, tuple[str, str]]]:
-    """(number of samples that are done, {sample at work: (its stage, the last line of its log)})."""
+    """(number of samples that are done, {sample at work: (its stage, the last line of its log)}).
+
+    A sample whose last stage has ended, and whose next has not begun, is at work in "" (it waits).
+    """
     done, at_work = 0, {}
     for name in samples:
         folder = Path(results) / name
@@ -35,7 +39,10 @@ def state(results: Path, samples: Iterable[str]) -> tuple[int, dict[str, tuple[s
             done += 1
         elif logs:
             log = max(logs)[1]
-            at_work[name] = (log.stem, _last_line(log))
+            # The engine writes a job's time beside its log when it has ended well.
+            time_of, made = log.with_suffix(".tsv"), log.stat().st_mtime_ns
+            ended = time_of.exists() and time_of.stat().st_mtime_ns >= made
+            at_work[name] = ("" if ended else log.stem, _last_line(log))
     return done, at_work
 
 
@@ -59,22 +66,28 @@ def doubts(table: Path) -> list[str]:
 
 
 def sentence(
-    done: int, samples: int, at_work: dict[str, tuple[str, str]], *, seconds: float, before: int
+    done: int,
+    samples: int,
+    at_work: dict[str, tuple[str, str]],
+    *,
+    seconds: float,
+    before: int,
+    failed: int = 0,
 ) -> str:
     """'3 of 12 samples, about 14 min left · infer a 45%  12,345 voxels/s  67 s left · 2 trace'.
 
-    seconds: since the run began. before: samples that were done by then.
+    seconds: since the run began. before: samples that were done by then. failed: jobs.
     """
-    words = f"{done} of {samples} samples"
-    if done > before:
-        words += f", about {_duration(seconds / (done - before) * (samples - done))} left"
+    words = f"{done} of {samples} samples" + (f", {failed} failed" if failed else "")
+    if before < done < samples - failed:
+        words += f", about {_duration(seconds / (done - before) * (samples - failed - done))} left"
     running = [
         f"infer {name} {line}"
         for name, (stage, line) in at_work.items()
         if stage == "infer" and "voxels/s" in line
     ]
     others = Counter(
-        stage for stage, line in at_work.values() if not (stage == "infer" and "voxels/s" in line)
+        stage for stage, line in at_work.values() if stage and not (stage == "infer" and "voxels/s" in line)
     )
     parts = running[:SHOWN] + [f"{count} {stage}" for stage, count in others.items()]
     return " · ".join([words, *(re.sub(r"\s+", " ", part) for part in parts)])
@@ -91,9 +104,15 @@ def start(results: Path, samples: Iterable[str]) -> Callable[[], None]:
     samples, began, ended = list(samples), time.monotonic(), threading.Event()
     before = state(results, samples)[0]
 
+    failures = _Failures()
+    engine = logging.getLogger(ENGINE)
+    engine.addHandler(failures)
+
     def say() -> str:
         done, at_work = state(results, samples)
-        return sentence(done, len(samples), at_work, seconds=time.monotonic() - began, before=before)
+        at_work = {name: work for name, work in at_work.items() if not failures.of(name)}
+        passed = time.monotonic() - began
+        return sentence(done, len(samples), at_work, seconds=passed, before=before, failed=len(failures.logs))
 
     table = Path(results) / "check.tsv"
     old = table.stat().st_mtime_ns if table.exists() else 0
@@ -118,9 +137,26 @@ def start(results: Path, samples: Iterable[str]) -> Callable[[], None]:
     def stop() -> None:
         ended.set()
         thread.join()
+        engine.removeHandler(failures)
         close()
 
     return stop
+
+
+class _Failures(logging.Handler):
+    """The logs of the jobs that the engine calls failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.logs: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Error in rule"):
+            self.logs.update(str(log).split(" (")[0] for log in (getattr(record, "log", None) or ())[:1])
+
+    def of(self, name: str) -> bool:
+        """Whether a job of the sample is among them."""
+        return any(Path(log).parent.parent.name == name for log in self.logs)
 
 
 def _plain() -> tuple[Callable[[str], None], Callable[[], None]]:
@@ -144,9 +180,7 @@ def _terminal() -> tuple[Callable[[str], None], Callable[[], None]]:
     spinner = Spinner("dots")
     live = Live(spinner, console=Console(stderr=True), transient=True, refresh_per_second=4)
     handlers = [
-        handler
-        for handler in logging.getLogger("snakemake.logging").handlers
-        if handler.name == "DefaultStreamHandler"
+        handler for handler in logging.getLogger(ENGINE).handlers if handler.name == "DefaultStreamHandler"
     ]
     live.start()
     streams = [handler.stream for handler in handlers]

@@ -198,11 +198,11 @@ def test_a_stopped_run_tells_what_it_interrupted_from_what_had_failed(results):
     log = results / "engine.log"
     places = results / "metrics.tsv", results / "run.json"
     log.write_text(ENGINE_LOG.format(results=results))
-    told = summarize.report_failure(results, volumes, *places, engine_log=log)
+    told = summarize.report_failure(results, volumes, *places, engine_logs=[str(log)])
     rows = pd.read_csv(places[0], sep="\t", keep_default_na=False).set_index("sample")
     assert rows["status"].to_dict() == {"a": "failed", "b": "interrupted", "c": "ok"}
     assert "the same command goes on" in rows.loc["b", "reason"]
     assert told == ["a: ingest: a.tif: not readable"]
     log.write_text("Error in rule infer:\n    log: none\n")
-    summarize.report_failure(results, volumes, *places, engine_log=log)
+    summarize.report_failure(results, volumes, *places, engine_logs=[str(log)])
     assert "interrupted" not in places[0].read_text()

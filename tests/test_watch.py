@@ -1,5 +1,6 @@
 """The display of a run: does it say from the files alone how far each sample is?"""
 
+import logging
 import os
 import time
 
@@ -41,7 +42,23 @@ def test_one_sentence_says_how_far_the_run_is(results):
     done, at_work = watch.state(results, "abcd")
     said = watch.sentence(done, 4, at_work, seconds=60, before=0)
     assert said == "1 of 4 samples, about 3 min left · infer b 45% 12,345 voxels/s 67 s left · 1 trace"
-    assert watch.sentence(1, 4, {}, seconds=60, before=1) == "1 of 4 samples"
+    assert watch.sentence(1, 4, {}, seconds=60, before=1, failed=1) == "1 of 4 samples, 1 failed"
+
+
+def test_a_stage_that_has_ended_is_not_called_at_work(results):
+    (results / "b/log/infer.tsv").touch()
+    assert watch.state(results, "b")[1]["b"][0] == ""
+
+
+def test_a_sample_whose_job_has_failed_is_not_called_at_work(results, monkeypatch, capfd):
+    monkeypatch.setattr(watch, "EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "EVERY_PLAIN_S", 0.1)
+    stop = watch.start(results, "abcd")
+    log = [f"{results}/b/log/infer.txt (check log file(s) for error details)"]
+    logging.getLogger(watch.ENGINE).error("Error in rule infer, jobid: 4", extra={"log": log})
+    time.sleep(0.6)
+    stop()
+    assert "1 of 4 samples, 1 failed · 1 trace" in capfd.readouterr().err.splitlines()
 
 
 def test_plain_lines_come_now_and_then_and_what_check_has_found_at_once(results, monkeypatch, capfd):

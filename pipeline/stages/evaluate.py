@@ -1,5 +1,6 @@
 """evaluate: trees against references, or the cells of a label volume against labels and skeletons."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +58,7 @@ def run(
     """
     prediction_unit = prediction_unit or unit
     size, made = config.parse_triple("--voxel-size", voxel_size), {}
-    warnings: list[str] = []
+    doubts: list[str] = []
     extent = config.parse_triple("--shape", shape)
     if image:
         from pipeline import volume
@@ -66,7 +67,7 @@ def run(
         size, extent = size or source.voxel_size, extent or source.shape
         network = source.attributes.get("network", {})
         made = {name: network.get(name) for name in PROVENANCE}
-        warnings = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
+        doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
     if scoring.is_labels(prediction):
         if len(reference or []) > 1:
             raise InputError("--reference", f"found {len(reference or [])}", "one label volume")
@@ -80,7 +81,7 @@ def run(
             tolerance_um=settings.cell_tolerance_um,
             min_length_um=settings.cell_min_length_um,
         )
-        _write(output, scores | made | ({"warnings": "; ".join(warnings)} if image else {}))
+        _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
         return
     if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
@@ -91,6 +92,7 @@ def run(
         "size": size,
         "shape": extent,
         "settings": settings,
+        "doubts": doubts,
     }
     if prediction.is_dir() and not matched:
         rows = _score_folder(prediction, reference or [], **options)
@@ -101,11 +103,11 @@ def run(
         name, tree, count = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
         scores = {"tree": name, "neurons": count, **_score(tree, reference or [], **options)}
     else:
-        tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
+        tree = _read(prediction, doubts, unit=prediction_unit, voxel_size=size, empty=True)
         scores = _score(tree, reference or [], **options)
     if not scores["nodes"]:
-        warnings.append("no neurite found")
-    _write(output, scores | made | ({"warnings": "; ".join(warnings + _left_out(table))} if image else {}))
+        doubts.append("no neurite found")
+    _write(output, scores | made | ({"warnings": "; ".join(doubts + _left_out(table))} if image else {}))
 
 
 def _left_out(table: Path | None) -> list[str]:
@@ -131,15 +133,19 @@ def _score(
     size: Triple,
     shape: Triple | None,
     settings: config.Evaluate,
+    doubts: list[str],
     empty: bool = False,
 ) -> dict[str, object]:
-    """All scores of a tree. empty: a reference without rows is an empty tree, not an error."""
+    """All scores of a tree. empty: a reference without rows is an empty tree, not an error.
+
+    doubts: what is said of the references is added.
+    """
     from pipeline.metrics import compare
 
     measured = compare.Measured(tree)
     wanted = []
     for path in references:
-        reference = swc.read(path, unit=unit, voxel_size=size, empty=empty)
+        reference = _read(path, doubts, unit=unit, voxel_size=size, empty=empty)
         if shape and len(reference):
             scoring.require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
         wanted.append(compare.Measured(reference))
@@ -166,6 +172,17 @@ def _score(
         "esa_unit": "voxel" if as_written else "um",
         **settings.model_dump(exclude=FAMILIES | CELLS),
     }
+
+
+def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
+    """A tree; what the reader says of the file goes to stderr, as always, and to `doubts`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tree = swc.read(path, **options)
+    for one in caught:
+        doubts.append(str(one.message))
+        warnings.warn(one.message, stacklevel=2)
+    return tree
 
 
 def _matched(

@@ -6,6 +6,7 @@ imported.
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import __version__
@@ -47,17 +48,22 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
 
 
 def report_failure(
-    results: Path, volumes: dict[str, str], table: Path, output: Path, *, engine_log: Path | None = None
+    results: Path,
+    volumes: dict[str, str],
+    table: Path,
+    output: Path,
+    *,
+    engine_logs: Iterable[Path | str] = (),
 ) -> list[str]:
     """After a failed run: write the table with what there is, and return "sample: reason" of the failed ones.
 
-    engine_log: of the run; where it says that the user has stopped it, samples at work are interrupted, not failed.
+    engine_logs: of the run; where they say that the user has stopped it, samples at work are interrupted, not failed.
 
     `output` (run.json) is deleted: were it left, the next run would find the table newer than its inputs and
     call everything done.
     """
     rows = [row(Path(results) / name, Path(results) / owner) for name, owner in volumes.items()]
-    failed_logs = _failed_before_a_stop(engine_log)
+    failed_logs = _failed_before_a_stop(engine_logs)
     if failed_logs is not None:
         for entry, (name, owner) in zip(rows, volumes.items()):
             logs = {str(log) for log in _logs(Path(results) / name, Path(results) / owner)}
@@ -68,11 +74,10 @@ def report_failure(
     return [f"{entry['sample']}: {entry['reason']}" for entry in rows if entry["status"] == "failed"]
 
 
-def _failed_before_a_stop(engine_log: Path | None) -> set[str] | None:
+def _failed_before_a_stop(engine_logs: Iterable[Path | str]) -> set[str] | None:
     """Logs of the jobs that had failed when the user stopped the run; None where nobody has."""
-    if not engine_log or not Path(engine_log).exists():
-        return None
-    text = Path(engine_log).read_text(encoding="utf-8", errors="replace")
+    paths = [path for path in map(Path, engine_logs) if path.exists()]
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
     found = [text.find(words) for words in STOPPED if words in text]
     if not found:
         return None
