@@ -100,11 +100,11 @@ def main(tokens: list[str] | None = None) -> int:
 _show_others = warnings.showwarning
 
 
-def _show_warning(message, category, *rest) -> None:
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     if issubclass(category, FileWarning):
         print(f"warning: {message}", file=sys.stderr)
     else:
-        _show_others(message, category, *rest)
+        _show_others(message, category, filename, lineno, file, line)
 
 
 def _one_line(error: CycloptsError, asked: str) -> str:

@@ -131,7 +131,8 @@ def look(
 
     Where the sheet cannot be read, the images below the folder are looked at without it.
     """
-    folder, problems = Path(folder), []
+    folder = Path(folder)
+    problems: list[InputError] = []
     try:
         found = _entries(folder, results, may_be_empty=False, outside=outside)
     except InputError as error:

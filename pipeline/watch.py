@@ -161,12 +161,12 @@ class _Failures(logging.Handler):
 
 def _plain() -> tuple[Callable[[str], None], Callable[[], None]]:
     """A line when something has changed, at most every EVERY_PLAIN_S."""
-    last = {"text": "", "time": time.monotonic()}
+    last: list = ["", time.monotonic()]  # what was told, and when
 
     def show(text: str) -> None:
-        if text != last["text"] and time.monotonic() - last["time"] >= EVERY_PLAIN_S:
+        if text != last[0] and time.monotonic() - last[1] >= EVERY_PLAIN_S:
             print(text, file=sys.stderr, flush=True)
-            last.update(text=text, time=time.monotonic())
+            last[:] = text, time.monotonic()
 
     return show, lambda: None
 
@@ -180,7 +180,9 @@ def _terminal() -> tuple[Callable[[str], None], Callable[[], None]]:
     spinner = Spinner("dots")
     live = Live(spinner, console=Console(stderr=True), transient=True, refresh_per_second=4)
     handlers = [
-        handler for handler in logging.getLogger(ENGINE).handlers if handler.name == "DefaultStreamHandler"
+        handler
+        for handler in logging.getLogger(ENGINE).handlers
+        if isinstance(handler, logging.StreamHandler) and handler.name == "DefaultStreamHandler"
     ]
     live.start()
     streams = [handler.stream for handler in handlers]

@@ -216,22 +216,22 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
         allowed = f"one folder or one file, as --prediction {prediction} is a folder"
         raise InputError("--reference", f"found {found}", allowed)
     # Files belong together by their path without suffix: a.swc and a.SWC, or a.eswc.
-    found = {_stem(path, prediction): path for path in swc.below(prediction)}
-    expected = dict.fromkeys(found, references[0])
+    trees = {_stem(path, prediction): path for path in swc.below(prediction)}
+    expected = dict.fromkeys(trees, references[0])
     if references[0].is_dir():
         expected = {_stem(path, references[0]): path for path in swc.below(references[0])}
     if not expected:
         empty = references[0] if references[0].is_dir() else prediction
         raise InputError(empty, "no .swc file below it", "a folder of trees")
-    if strangers := sorted(set(found) - set(expected)):
+    if strangers := sorted(set(trees) - set(expected)):
         wanted = f"a file {references[0] / strangers[0]}.swc"
-        raise InputError(found[strangers[0]], "has no reference", wanted)
+        raise InputError(trees[strangers[0]], "has no reference", wanted)
     rows = []
     for name, path in expected.items():
         tree, reason = swc.EMPTY, ""
         try:
             tree = swc.read(
-                found.get(name, prediction / f"{name}.swc"),
+                trees.get(name, prediction / f"{name}.swc"),
                 unit=options["prediction_unit"],
                 voxel_size=options["size"],
                 empty=True,
