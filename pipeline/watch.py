@@ -5,6 +5,7 @@ line that stays in place (rich, which the command line needs anyhow) instead of 
 are in its log; elsewhere a plain line now and then, between them.
 """
 
+import atexit
 import csv
 import logging
 import re
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 EVERY_S, EVERY_PLAIN_S = 1.0, 30.0
@@ -116,7 +118,7 @@ def start(results: Path, samples: Iterable[str]) -> Callable[[], None]:
 
     table = Path(results) / "check.tsv"
     old = table.stat().st_mtime_ns if table.exists() else 0
-    show, close = _terminal() if sys.stderr.isatty() else _plain()
+    show, close = _terminal() if sys.stderr.isatty() and find_spec("rich") else _plain()
 
     def watch() -> None:
         wait, told = EVERY_S, False
@@ -140,6 +142,7 @@ def start(results: Path, samples: Iterable[str]) -> Callable[[], None]:
         engine.removeHandler(failures)
         close()
 
+    atexit.register(stop)  # however the engine ends, the terminal is left as it was
     return stop
 
 
