@@ -456,7 +456,11 @@ def test_a_file_replaced_by_an_older_one_is_seen(tmp_path):
         seen[age] = [found.seen(folder / name) for name in ("a.tif", "z.zarr", "s")]
     assert all(first != second for first, second in zip(*seen.values()))
     # What a rule makes is not there when the plan is made: it must not look changed afterwards.
+    make_folder(tmp_path / "r/trained", ["lm.safetensors"])
     assert found.seen(Path(results) / "trained/lm.safetensors") == ""
+    # Images are seen where the results lie beside them too.
+    beside = project.open_project({"dataset": str(folder), "results": str(folder)})
+    assert beside.seen(folder / "a.tif") == seen[200][0] != ""
 
 
 @pytest.mark.slow
