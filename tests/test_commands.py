@@ -70,6 +70,7 @@ def test_every_planted_mistake_of_twenty_mixed_files_is_found_at_once(folder, ca
     (folder / "fine_1.swc").write_text(
         TREE.replace("5 5 2", "5000 5000 2000").replace("1 1 1 1", "1 900 900 900")
     )
+    (folder / "fine_3.swc").write_text("# SCALE 2 2 2\n" + TREE)
     write_stack(folder / "fine_2_labels.tif", shape=(3, 40, 48))
     status, said = check(folder, capsys)
     assert status == 1
@@ -86,6 +87,7 @@ def test_every_planted_mistake_of_twenty_mixed_files_is_found_at_once(folder, ca
         "fine_0": "parent 9",
         "fine_1": "of its nodes lie in the image",
         "fine_2": "3 x 40 x 48 labels",
+        "fine_3": "SCALE 2 2 2 of its header was not applied",
     }
     name, lines = "", dict[str, str]()
     for line in said.splitlines():

@@ -1,6 +1,7 @@
 """check: every image and every line of a dataset, before the work."""
 
 import math
+import warnings as caught
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ def _row(sample: Sample, fallback: VoxelSize | None, modality: str) -> Row:
         mistakes.append(str(error))
     if size and not mistakes:
         warnings += [doubt(size).removeprefix("warning: ")] if em and doubt(size) else []
-        mistakes += _reference(sample, source.shape, size)
+        with caught.catch_warnings(record=True) as remarks:
+            caught.simplefilter("always")
+            mistakes += _reference(sample, source.shape, size)
+        warnings += [str(one.message) for one in remarks]
     return Row(
         sample.name,
         kind,
