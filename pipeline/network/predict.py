@@ -13,13 +13,20 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def predict_block(
-    run: Run, grey: np.ndarray, block: Block, grid: Grid, *, channels: int = 1, batch: int = 16
+    run: Run,
+    grey: np.ndarray,
+    block: Block,
+    grid: Grid,
+    *,
+    channels: int = 1,
+    batch: int = 16,
+    told: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Probabilities, float32 (c, z, y, x) of the block.
 
     grey: (z, y, x) float32, what `grid.reach` asks for. Windows that are not in the block's list are zero. Sums run in
     grid order and every batch has the same size (the last one is filled up), so that a voxel's value does not
-    depend on the block it was computed in.
+    depend on the block it was computed in. told: called with the number of windows that are done, batch by batch.
     """
     total = np.zeros((channels, *block.shape), np.float32)
     first = [low for low, _ in grid.reach(block)]
@@ -31,6 +38,8 @@ def predict_block(
             stack[place] = grey[tuple(slice(a, a + edge) for a, edge in zip(corner.tolist(), grid.window))]
         for window, values in zip(windows, run(stack), strict=False):
             _add(total, weight * values, np.multiply(window, grid.stride), block)
+        if told:
+            told(len(windows))
     for axis, (size, core, stride) in enumerate(zip(grid.shape, grid.core, grid.stride)):
         sums = blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]]
         total /= sums.reshape([-1 if each == axis else 1 for each in range(3)])
@@ -41,15 +50,22 @@ class Progress:
     """Prints voxels a second and the time left, at most every ten seconds."""
 
     def __init__(self, voxels: int) -> None:
-        self.voxels, self.done, self.began, self.told = voxels, 0, time.monotonic(), time.monotonic()
+        self.voxels, self.done = voxels, 0.0
+        self.began = self.told = time.monotonic()
 
-    def add(self, voxels: int) -> None:
+    def windows_of(self, block: Block) -> Callable[[int], None]:
+        """What to call with the number of windows of a block that are done: a large block takes minutes."""
+        share = block.voxels / max(1, len(block.windows))
+        return lambda windows: self.add(windows * share)
+
+    def add(self, voxels: float) -> None:
+        """Count voxels as done."""
         self.done += voxels
         now = time.monotonic()
-        if now - self.told >= 10 or self.done == self.voxels:
+        if now - self.told >= 10 or self.done >= self.voxels - 0.5:
             rate = self.done / max(now - self.began, 1e-9)
-            left = (self.voxels - self.done) / rate
-            share = self.done / max(self.voxels, 1)
+            left = max(0.0, self.voxels - self.done) / rate
+            share = min(1.0, self.done / max(self.voxels, 1))
             print(f"{share:4.0%}  {rate:,.0f} voxels/s  {left:,.0f} s left", file=sys.stderr, flush=True)
             self.told = now
 
