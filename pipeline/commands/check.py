@@ -79,6 +79,8 @@ def run(
     problems = [problem for problem in problems if problem not in in_rows]
     for problem in problems:
         print(problem)
+    if left_out := dataset.passed_over(folder, results):
+        print(f"passed over, of formats that are not read: {', '.join(left_out)}")
     rows = [_row(sample, fallback, modality, (channel, time)) for sample in samples]
     shown = rows if len(rows) <= MANY else [row for row in rows if row.said]
     lines: list[tuple[object, ...]] = [COLUMNS]
