@@ -2,11 +2,12 @@
 from snakemake.utils import min_version
 
 from pipeline.files import write_json, write_text
+from pipeline import watch
 from pipeline.project import hold
 from pipeline.stages.summarize import report_failure
 
 min_version("9.27")
-LOCK = []
+LOCK, WATCH = [], []
 
 
 configfile: f"{workflow.basedir}/config.yaml"
@@ -30,11 +31,19 @@ include: "workflow/rules/standings.smk"
 include: "workflow/rules/benchmark.smk"
 
 
+# Told before the work and in a dry run; the processes of single jobs read this file too, and are silent.
+if workflow.is_main_process:
+    for problem in PROJECT.problems():
+        print(f"will fail: {problem}", file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:
         f"{RESULTS}/metrics.tsv",
         f"{RESULTS}/run.json",
+        PROJECT.wanted(),
+        [] if PROJECT.is_demo or not SAMPLES else f"{RESULTS}/check.tsv",
 
 
 onstart:
@@ -43,8 +52,6 @@ onstart:
         LOCK.append(hold(Path(RESULTS)))
     except InputError as error:
         sys.exit(f"{error}")
-    for problem in PROJECT.problems():
-        print(f"will fail: {problem}", file=sys.stderr)
     write_json(f"{RESULTS}/samples.json", PROJECT.volumes)
     for modality in settings.MODALITIES:
         write_text(f"{RESULTS}/trained/{modality}.samples.tsv", PROJECT.training_sheet(modality))
@@ -54,15 +61,25 @@ onstart:
         write_json(
             PROJECT.batch_folder(batch) / "samples.json", {name: PROJECT.volumes[name] for name in names}
         )
+    WATCH.append(watch.start(Path(RESULTS), SAMPLES))
 
 
 onsuccess:
+    for stop in WATCH:
+        stop()
     print(PROJECT.where_results_are())
 
 
 onerror:
+    for stop in WATCH:
+        stop()
     if LOCK:
-        for line in report_failure(
-            Path(RESULTS), PROJECT.volumes, f"{RESULTS}/metrics.tsv", f"{RESULTS}/run.json"
-        ):
+        told = report_failure(
+            Path(RESULTS),
+            PROJECT.volumes,
+            f"{RESULTS}/metrics.tsv",
+            f"{RESULTS}/run.json",
+            engine_logs=log,
+        )
+        for line in told:
             print(f"failed: {line}", file=sys.stderr)

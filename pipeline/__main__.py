@@ -5,13 +5,14 @@ imported, and stages import their heavy libraries when they run: help answers in
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from pipeline import __version__, config
-from pipeline.errors import InputError
+from pipeline.errors import FileWarning, InputError
 
 NAME = "python -m pipeline"
 # The first sentence of each stage's docstring, here too so that the overview imports no stage (a test compares).
@@ -37,9 +38,13 @@ STAGES = {
     "ablation_score": "Score weights on the held-out sections of every labelled volume.",
     "ablation_table": "Gather what ablation_score wrote: a row a kind of training, mean and spread over seeds.",
 }
-# Commands that are no stage of the workflow.
+# What looks at files and makes no result; likewise.
 COMMANDS = {
+    "check": "Look at every image and every line of a dataset before a run.",
     "convert": "Write one image as a file that other programs open.",
+    "info": "Say what a file holds: an image, a tree or weights.",
+    "init": "Write a sample sheet with comments for the images of a folder.",
+    "validate": "Explain what is wrong with SWC files, in one table.",
 }
 
 
@@ -49,7 +54,7 @@ def build(asked: str = "") -> App:
         name=NAME,
         help="From image stacks to scored SWC neurons, one stage at a time; `snakemake` runs them all.",
         version=f"stack2swc {__version__}",
-        result_action="return_none",
+        result_action="return_value",
     )
     for stage, sentence in STAGES.items():
         app.command(f"pipeline.stages.{stage}:run", name=stage, help=None if stage == asked else sentence)
@@ -78,17 +83,32 @@ def main(tokens: list[str] | None = None) -> int:
     """Run one command; a mistake of the user, or of the disk, is one line on stderr and status 2."""
     tokens = sys.argv[1:] if tokens is None else tokens
     asked = tokens[0] if tokens else ""
+    warnings.filterwarnings("always", category=FileWarning)
+    warnings.showwarning = _show_warning
     try:
-        build(asked)(tokens, exit_on_error=False, print_error=False)
+        status = build(asked)(tokens, exit_on_error=False, print_error=False)
     except InputError as error:
         print(error, file=sys.stderr)
     except CycloptsError as error:
         print(_one_line(error, asked), file=sys.stderr)
     except OSError as error:  # no room, no permission, a file where a folder should be
         print(f"{error.filename or f'{NAME} {asked}'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     else:
-        return 0
+        return status if isinstance(status, int) else 0
     return 2
+
+
+_show_others = warnings.showwarning
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    if issubclass(category, FileWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        _show_others(message, category, filename, lineno, file, line)
 
 
 def _one_line(error: CycloptsError, asked: str) -> str:

@@ -33,12 +33,16 @@ COLUMNS = (
     "skeletons",
 )
 UNITS = ("um", "voxel", "nm")
+TREES = (".swc", ".eswc")  # suffixes of trees, in any case; eswc is Vaa3D's
 # "a_labels.tif" beside "a.tif" is an annotation of it, not an image.
 LABEL_ENDINGS = ("labels", "label", "mask", "masks", "seg", "gt")
 # A name becomes part of several nested file names (255 bytes each, base64 of the whole path in .snakemake).
 NAME_BYTES = 100
+# Volumes in the folder of a sample of a run.
+MADE = ("image.zarr", "prediction.zarr", "labels.zarr")
 # Files that the workflow itself makes beside the samples' folders.
 RESERVED = (
+    "check.tsv",
     "metrics.tsv",
     "run.json",
     "samples.json",
@@ -80,7 +84,7 @@ class Sample:
     @property
     def tree(self) -> Path | None:
         """The reference, where it is a tree."""
-        return self.reference if self.reference and self.reference.suffix.lower() == ".swc" else None
+        return self.reference if self.reference and is_tree(self.reference) else None
 
     @property
     def labels(self) -> Path | None:
@@ -113,36 +117,66 @@ class _Entry:
 
 
 def discover(
-    folder: Path, *, results: Path | None = None, may_be_empty: bool = False, keep_wrong: bool = False
+    folder: Path,
+    *,
+    results: Path | None = None,
+    may_be_empty: bool = False,
+    keep_wrong: bool = False,
+    outside: bool = False,
 ) -> list[Sample]:
     """The samples of `folder`: the rows of its samples.tsv, else every image file below it, sorted by path.
 
     Without a sheet an image is named by its path below `folder`, without suffix, "/" written as "__"; the .swc
     of the same stem beside it is its reference, in um. A folder of three or more numbered one-slice TIFFs is one image,
-    named by the folder. Hidden files, labels beside their image, and what lies
-    in `results` are passed over. A folder without images is an error unless it may be empty. keep_wrong: a row
-    with a wrong value (a voxel size of 0, a missing file) gives a sample with a `problem` instead of an error.
+    named by the folder. Hidden files, labels beside their image, what lies in `results` and what any run of ours has
+    made are passed over. A folder without images is an error unless it may be empty. keep_wrong: a row with a wrong
+    value (a voxel size of 0, a missing file), an image whose name cannot be a folder's and slices beside other images
+    give a sample with a `problem` instead of an error. outside: images may lie outside the folder.
 
     Raises CombinedInputError with one line for each mistake in the sheet, the names and the paths.
     """
+    found = _entries(Path(folder), results, may_be_empty=may_be_empty, outside=outside)
+    if problems := _problems(found, keep_wrong=keep_wrong):
+        raise CombinedInputError(problems)
+    return [entry.sample for entry in found if entry.sample]
+
+
+def look(
+    folder: Path, *, results: Path | None = None, outside: bool = False
+) -> tuple[list[Sample], list[str]]:
+    """The samples of a folder as far as they can be made out, and everything wrong with it, a line each.
+
+    Where the sheet cannot be read, the images below the folder are looked at without it.
+    """
     folder = Path(folder)
+    problems: list[InputError] = []
+    try:
+        found = _entries(folder, results, may_be_empty=False, outside=outside)
+    except InputError as error:
+        problems = getattr(error, "problems", [error])
+        found = list(_find_images(folder, results, outside=outside)) if (folder / SHEET).exists() else []
+    problems += _problems(found, keep_wrong=False)
+    return [entry.sample for entry in found if entry.sample], [str(problem) for problem in problems]
+
+
+def _entries(folder: Path, results: Path | None, *, may_be_empty: bool, outside: bool) -> list[_Entry]:
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder of image files, with or without samples.tsv")
     sheet = folder / SHEET
     if sheet.exists():
-        found = list(_read_sheet(sheet))
-    else:
-        found = list(_find_images(folder, results))
-        if not found and not may_be_empty:
-            suffixes = ", ".join(images.FORMATS)
-            raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
+        return list(_read_sheet(sheet, outside=outside))
+    found = list(_find_images(folder, results, outside=outside))
+    if not found and not may_be_empty:
+        suffixes = ", ".join(images.FORMATS)
+        raise InputError(folder, "no image file below it", f"files ending in {suffixes}, or a {SHEET}")
+    return found
+
+
+def _problems(found: list[_Entry], *, keep_wrong: bool) -> list[InputError]:
     problems = [
         problem for entry in found for problem in entry.problems + ([] if keep_wrong else entry.wrong)
     ]
-    problems += _duplicates(found)
-    if problems:
-        raise CombinedInputError(problems)
-    return [entry.sample for entry in found if entry.sample]
+    return [*problems, *_duplicates(found)]
 
 
 # --- without a sheet ------------------------------------------------------------------------------
@@ -154,32 +188,65 @@ def passed_over(folder: Path, results: Path | None = None) -> list[str]:
         return []
     found = []
     for here, _, files in _walk(folder, results and results.resolve()):
-        found += [str((here / name).relative_to(folder)) for name in sorted(files) if images.is_unread(name)]
+        if not (here / "metrics.json").exists():  # pictures that another run has made
+            found += [
+                str((here / name).relative_to(folder)) for name in sorted(files) if images.is_unread(name)
+            ]
     return found
 
 
-def _find_images(folder: Path, results: Path | None) -> Iterator[_Entry]:
-    for image, problem in _image_paths(folder, results and results.resolve()):
-        relative = image.relative_to(folder)
-        stem = images.stem(image.name) or image.resolve().name
-        name = "__".join((*relative.parts[:-1], stem))
-        reference = image / f"{stem}.swc" if image == folder else image.with_name(f"{stem}.swc")
-        sample = Sample(name, image, reference=reference if reference.exists() else None)
+def _find_images(folder: Path, results: Path | None, *, outside: bool) -> Iterator[_Entry]:
+    found = list(_image_paths(folder, results and results.resolve()))
+    plain = ["__".join((*path.relative_to(folder).parts[:-1], _stem(path))) for path, _ in found]
+    taken = {name for name in plain if not any(_name_problems(name))}
+    for (image, misplaced), name in zip(found, plain):
         allowed = f"rename the file, or give it a name in {folder / SHEET}"
-        problems = [InputError(image, said, allowed) for said in _name_problems(name)]
-        problems += _outside(folder, relative, where=str(image)) + ([problem] if problem else [])
-        yield _Entry(str(image), name, sample, problems)
+        wrong = [InputError(image, problem, allowed) for problem in _name_problems(name)]
+        if wrong:  # the image fails alone, in a folder and a row of the table of this name
+            name = _safe_name(name, taken)
+            taken.add(name)
+        else:
+            problems, leaves = _outside(folder, image.relative_to(folder), where=str(image), allowed=outside)
+            wrong = problems + leaves + ([misplaced] if misplaced else [])
+        said = "; ".join(map(str, wrong))
+        # Slices in the dataset itself: their tree lies there too.
+        reference = _tree_beside(image / _stem(image) if image == folder else image)
+        sample = Sample(name, image, reference=reference, problem=said)
+        yield _Entry(str(image), name, sample, [], wrong)
+
+
+def _stem(image: Path) -> str:
+    """The name of an image without its suffix; of a folder of slices, of the folder."""
+    return images.stem(image.name) or image.resolve().name
+
+
+def _safe_name(name: str, taken: set[str]) -> str:
+    """A name like `name` that can be a folder's and is not taken."""
+    name = "".join("_" if _is_bad(character) else character for character in name)
+    name = f"_{name[1:]}" if name[:1] in ("-", ".", "") else name
+    if len(os.fsencode(name)) > NAME_BYTES:
+        name = name[: NAME_BYTES // 8]
+    safe, number = name, 1
+    while safe in taken or any(_name_problems(safe)):
+        number += 1
+        safe = f"{name}_{number}"
+    return safe
 
 
 def _walk(folder: Path, results: Path | None) -> Iterator[tuple[Path, list[str], list[str]]]:
     """(folder, image folders in it, files) below `folder`, sorted, but for what is hidden, results or an image."""
     for parent, folders, files in os.walk(folder):
         here = Path(parent)
-        volumes = [name for name in folders if images.stem(name) and name[0] != "."]
+        made = {name for name in folders if _is_made(here, name)}
+        volumes = [name for name in folders if images.stem(name) and name[0] != "." and name not in made]
         folders[:] = sorted(
             name
             for name in folders
-            if name not in volumes and name[0] != "." and (here / name).resolve() != results
+            if name not in volumes
+            and name not in made
+            and name[0] != "."
+            and (here / name).resolve() != results
+            and not (name == "demo_dataset" and (here / "samples.json").exists())
         )
         yield here, volumes, [name for name in files if name[0] != "."]
 
@@ -204,6 +271,13 @@ def _image_paths(folder: Path, results: Path | None) -> Iterator[tuple[Path, Inp
             yield here, InputError(here, f"slices ({said}) beside other images", allowed)
 
 
+def _is_made(folder: Path, name: str) -> bool:
+    """Whether a run of ours has made this volume: results may lie in the dataset, or be the same folder."""
+    return name in MADE and any(
+        (folder / "log" / f"{stage}.txt").exists() for stage in ("ingest", "tile", "stack")
+    )
+
+
 def _labels_beside(image: Path) -> Path | None:
     """The annotation of an image: a.ome.tif and a_labels.tif, or any other ending and format."""
     stem, here = images.stem(image.name), _names_in(image.parent)
@@ -211,6 +285,25 @@ def _labels_beside(image: Path) -> Path | None:
     stem = stem or image.name
     names = (f"{stem}_{ending}{suffix}" for ending in LABEL_ENDINGS for suffix in suffixes)
     return next((image.with_name(name) for name in names if name in here), None)
+
+
+def is_tree(path: Path) -> bool:
+    """Whether a path is that of an SWC file, by its name in any case."""
+    return path.suffix.lower() in TREES
+
+
+def _tree_beside(image: Path) -> Path | None:
+    """The SWC file of an image's stem, a.swc rather than a.SWC or a.eswc."""
+    stem = images.stem(image.name) or image.name
+    found = [name for name in _names_in(image.parent) if name.startswith(f"{stem}.") and is_tree(Path(name))]
+    found = [name for name in found if Path(name).stem == stem]
+    return (
+        image.with_name(
+            min(found, key=lambda name: (TREES.index(Path(name).suffix.lower()), name != name.lower(), name))
+        )
+        if found
+        else None
+    )
 
 
 def _is_label(stem: str, stems: set[str]) -> bool:
@@ -221,7 +314,7 @@ def _is_label(stem: str, stems: set[str]) -> bool:
 # --- with a sheet ---------------------------------------------------------------------------------
 
 
-def _read_sheet(sheet: Path) -> Iterator[_Entry]:
+def _read_sheet(sheet: Path, *, outside: bool) -> Iterator[_Entry]:
     try:
         lines = sheet.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -229,7 +322,7 @@ def _read_sheet(sheet: Path) -> Iterator[_Entry]:
     rows = [
         (number, [cell.strip() for cell in line.split("\t")])
         for number, line in enumerate(lines, 1)
-        if line.strip()
+        if line.strip() and line.split()[0] != "#"  # "# a comment"; "#1" may be a sample's name
     ]
     if not rows:
         raise InputError(sheet, "an empty sheet", "a header line and one line a sample")
@@ -247,7 +340,7 @@ def _read_sheet(sheet: Path) -> Iterator[_Entry]:
             problem = InputError(where, found, "one cell a column, separated by tabs")
             yield _Entry(where, cells["sample"], None, [problem])
         else:
-            yield _read_row(sheet, where, cells)
+            yield _read_row(sheet, where, cells, outside=outside)
 
 
 def _header_problems(sheet: Path, header: list[str]) -> Iterator[InputError]:
@@ -267,7 +360,7 @@ def _header_problems(sheet: Path, header: list[str]) -> Iterator[InputError]:
             yield InputError(sheet, f"no column {name}", f"at least sample and image, of: {known}")
 
 
-def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
+def _read_row(sheet: Path, where: str, cells: dict[str, str], *, outside: bool) -> _Entry:
     """cells: all columns, those absent or empty as ""."""
     problems = [
         InputError(f"{where}, sample", problem, "a name that can be a folder's")
@@ -280,11 +373,13 @@ def _read_row(sheet: Path, where: str, cells: dict[str, str]) -> _Entry:
         if cells[column]:
             path, here = Path(cells[column]), f"{where}, {column}"
             file, _ = images.split(path)
-            problems += _outside(sheet.parent, file, where=here)
-            wrong += [] if problems else _missing(sheet.parent, file, where=here)
+            out, leaves = _outside(sheet.parent, file, where=here, allowed=outside)
+            problems += out
+            wrong += leaves
+            wrong += [] if problems or leaves else _missing(sheet.parent, file, where=here)
     reference = cells["reference"]
     named = images.split(Path(reference))[0].name.lower()
-    if reference and not named.endswith((".swc", *images.FORMATS)):
+    if reference and not named.endswith((*TREES, *images.FORMATS)):
         found, allowed = f"found {reference}", "a .swc file or a label image"
         wrong.append(InputError(f"{where}, reference", found, allowed))
     triples: dict[str, Triple | None] = {}
@@ -348,7 +443,7 @@ def _name_problems(name: str) -> Iterator[str]:
         return
     if name[0] in "-.":
         yield f"sample name {name!r} begins with {name[0]!r}"
-    bad = sorted({character for character in name if character in "{}/\\" or not character.isprintable()})
+    bad = sorted({character for character in name if _is_bad(character)})
     if bad:
         yield f"sample name {name!r} holds {' '.join(map(repr, bad))}"
     if len(os.fsencode(name)) > NAME_BYTES:
@@ -357,15 +452,31 @@ def _name_problems(name: str) -> Iterator[str]:
         yield f"sample name {name!r} is a file or folder of the results"
 
 
-def _outside(folder: Path, relative: Path, *, where: str) -> list[InputError]:
-    """A path must stay below its dataset, symbolic links followed."""
-    allowed = f"a path below {folder}, relative to it"
+def _is_bad(character: str) -> bool:
+    return character in "{}/\\" or not character.isprintable()
+
+
+def _outside(
+    folder: Path, relative: Path, *, where: str, allowed: bool
+) -> tuple[list[InputError], list[InputError]]:
+    """What keeps a path from being one below its dataset, and whether it is a link that leaves.
+
+    allowed: the setting `outside`, which lets both lie elsewhere.
+    """
+    if any(not character.isprintable() for character in str(relative)):
+        return [InputError(where, f"found {str(relative)!r}", "a path without control characters")], []
+    if any(len(os.fsencode(part)) > 255 for part in relative.parts) or len(os.fsencode(relative)) > 3000:
+        return [InputError(where, f"found {str(relative)[:40]!r}...", "a path that a file can have")], []
+    if allowed:
+        return [], []
+    below = f"a path below {folder}, relative to it; elsewhere with the setting outside=true"
     if relative.is_absolute() or ".." in relative.parts:
-        return [InputError(where, f"{relative} leaves the dataset", allowed)]
+        return [InputError(where, f"{relative} leaves the dataset", below)], []
     target = (folder / relative).resolve()
     if not target.is_relative_to(_resolved(folder)):
-        return [InputError(where, f"{relative} is a link that leaves the dataset, to {target}", allowed)]
-    return []
+        said = f"{relative} is a link that leaves the dataset, to {target}"
+        return [], [InputError(where, said, below)]
+    return [], []
 
 
 @cache

@@ -26,3 +26,7 @@ class CombinedInputError(InputError):
 
     def __reduce__(self):
         return type(self), (self.problems,)
+
+
+class FileWarning(UserWarning):
+    """What was mended in a file, or is odd about it, in one line; the command line prints it, whatever the filters."""

@@ -5,11 +5,13 @@ parsed, in each job of a cluster too.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shlex
 import socket
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -39,6 +41,33 @@ class Project:
         """The image of a sample as an input of its jobs; none where the sheet is wrong about the sample."""
         sample = self.samples[name]
         return [] if sample.problem else [images.split(sample.image)[0]]
+
+    def seen(self, *paths: Path | str) -> str:
+        """Size and time of files that the user gives, as a param of the rules that read them.
+
+        The engine looks for newer files alone: one that was replaced by an older one (`mv`, `cp -p`, a backup) is not.
+        What a rule of ours makes does not count: it is not there yet when the plan is made.
+        """
+        if self.is_demo:
+            return ""
+        trained = Path(self.settings.results) / "trained"
+        given = (Path(path) for path in paths if trained not in Path(path).parents)
+        return " ".join(mark for path in given if (mark := _mark(path)))
+
+    def promised(self, name: str) -> list[str]:
+        """The files of a sample that a run ends with: whichever is deleted is made again."""
+        folder = f"{self.settings.results}/{name}"
+        tree = [f"{folder}/{name}.swc", f"{folder}/{name}.confidence.tsv"]
+        trees = [f"{folder}/trees"] if self.many_trees(name) else tree
+        return [*trees, *(f"{folder}/{file}" for file in ("neurons.tsv", "metrics.json", "overview.png"))]
+
+    def wanted(self) -> list[str]:
+        """What `all` asks for of the samples; of batches only what is lacking in those that were done."""
+        if self.settings.batch == 1:
+            return [path for name in self.samples for path in self.promised(name)]
+        done = (names for batch, names in self.batches().items() if self.batch_table(batch).exists())
+        paths = (path for names in done for name in names for path in self.promised(name))
+        return [path for path in paths if not Path(path).exists()]
 
     def problems(self) -> list[str]:
         """What the sheet has wrong about samples: each is one failed sample, told when its ingest runs."""
@@ -105,6 +134,16 @@ class Project:
                 option += f" --fallback-{axis}={shlex.quote(said)} "
         option += "--modality=em " if self.modality(name) == "em" else ""
         return option.strip()
+
+    def check_options(self) -> str:
+        """What `check` must know of the settings, and the results that are no images."""
+        known = self.settings
+        size = f"--voxel-size={known.voxel_size} " if known.voxel_size else ""
+        outside = "--outside " if known.outside else ""
+        for axis in ("channel", "time"):
+            if said := getattr(known, axis):
+                size += f"--{axis}={shlex.quote(said)} "
+        return f"{size}{outside}--modality={known.modality} --results={shlex.quote(known.results)}"
 
     def trace_options(self, name: str) -> str:
         """Where the sample's tree starts, if known, and the stage's settings."""
@@ -189,6 +228,10 @@ class Project:
         """Where what belongs to a batch as a whole lies."""
         return Path(self.settings.results) / "batches" / batch
 
+    def batch_table(self, batch: str) -> Path:
+        """The table of a batch: its last file."""
+        return self.batch_folder(batch) / "metrics.tsv"
+
     def config_arguments(self) -> str:
         """This configuration as the arguments of Snakemake's --config: the engine inside a batch gets the same."""
         return " ".join(
@@ -217,18 +260,39 @@ class Project:
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]
         told = results / "run.json"
+        if (results / name).is_dir():
+            lines.append(f"Open:\n{self._how_to_open(name)}")
         if empty := json.loads(told.read_text(encoding="utf-8")).get("empty") if told.exists() else []:
             lines.append(f"No neurite found in {len(empty)} of {len(self.samples)}: {', '.join(empty)}")
         return "\n".join(lines)
+
+    def _how_to_open(self, name: str) -> str:
+        """Three programs and what each opens of a sample; more in the docs."""
+        folder = Path(self.settings.results) / name
+        owner = Path(self.settings.results) / self.volumes[name]
+        tree = folder / "trees" if self.many_trees(name) else folder / f"{name}.swc"
+        one = tree / "*.swc" if self.many_trees(name) else tree
+        return (
+            f"  napari  napari --plugin napari-ome-zarr {shlex.quote(str(owner / 'image.zarr'))}\n"
+            f"  SNT     File > Load Tracings > (e)SWC: {one}\n"
+            f"  Vaa3D   drag {one} into a 3D view\n"
+            "  (docs/inputs.md, Opening results)"
+        )
 
     def batch_voxels(self, batch: str) -> list[int]:
         """The sizes of the images of a batch."""
         return [self.voxels(name) for name in self.batches()[batch]]
 
 
-def open_project(values: dict[str, Any]) -> Project:
-    """Check a configuration and find its samples; InputError tells what is wrong."""
-    settings = config.load(values)
+def open_project(values: dict[str, Any], *, typed: Iterable[str] = ()) -> Project:
+    """Check a configuration and find its samples; InputError tells what is wrong.
+
+    typed: "name=text" as it was typed, for texts that the engine has taken for numbers.
+    """
+    settings = config.load(_as_typed(values, typed))
+    paths = {name: canonical(getattr(settings, name)) for name in ("dataset", "results")}
+    weights = {name: canonical(getattr(settings.weights, name)) for name in config.MODALITIES}
+    settings = settings.model_copy(update={**paths, "weights": settings.weights.model_copy(update=weights)})
     results = Path(settings.results)
     nearest = next(path for path in (results, *results.parents) if path.exists())
     if not nearest.is_dir():
@@ -239,13 +303,42 @@ def open_project(values: dict[str, Any]) -> Project:
     folder = Path(settings.dataset)
     # A folder of trees alone is one for the benchmark.
     only_trees = bool(gold.discover(folder))
-    found = dataset.discover(folder, results=results, may_be_empty=only_trees, keep_wrong=True)
+    found = dataset.discover(
+        folder, results=results, may_be_empty=only_trees, keep_wrong=True, outside=settings.outside
+    )
     samples = {sample.name: sample for sample in found}
     project = Project(settings, folder, samples, is_demo=False)
     if settings.weights.lm == settings.weights.em != "" and all(map(project.of_modality, config.MODALITIES)):
         allowed = "weights={lm: FILE, em: FILE} for a dataset of two modalities"
         raise InputError("weights", f"one file, {settings.weights.lm}", allowed)
     return project
+
+
+def canonical(path: str) -> str:
+    """One text for a path, however it was typed: relative where it lies below the working folder, ~ is the home."""
+    if not path:
+        return path
+    full, here = os.path.abspath(os.path.expanduser(path)), os.getcwd()
+    return os.path.relpath(full, here) if full == here or full.startswith(here + os.sep) else full
+
+
+def _as_typed(values: dict[str, Any], typed: Iterable[str]) -> dict[str, Any]:
+    """`values` with texts in place of what was read as a number or a truth value: 2024_05_01, 007, 1e3, true."""
+    texts = dict(entry.split("=", 1) for entry in typed if "=" in entry)
+    plain = {name for name, field in config.Config.model_fields.items() if field.annotation is str}
+    lost = {name for name in plain & set(texts) if isinstance(values.get(name), int | float)}
+    return {**values, **{name: texts[name] for name in sorted(lost)}}
+
+
+def typed_in_files(paths: Iterable[Path | str]) -> list[str]:
+    """ "name=text" of the top of config files, before YAML makes numbers of names."""
+    import yaml
+
+    found: list[str] = []
+    for path in paths:
+        read = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        found += [f"{key}={text}" for key, text in (read or {}).items() if isinstance(text, str)]
+    return found
 
 
 def _demo_samples(folder: Path, settings: config.Config) -> dict[str, Sample]:
@@ -340,6 +433,20 @@ def hold(results: Path) -> IO[str]:
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
     return file
+
+
+@cache
+def _mark(path: Path) -> str:
+    """Size and time of a file; a digest of those of a zarr folder's headers, or of the files in any other; else ""."""
+    heads = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+    files = [path] if not path.is_dir() else [path / head for head in heads]
+    files += sorted(file for head in heads for file in path.glob(f"*/{head}"))
+    if path.is_dir() and not any(file.exists() for file in files):
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    seen = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    if len(seen) > 1:
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+    return "".join(f"{size}:{time}" for size, time in seen)
 
 
 @cache

@@ -91,7 +91,7 @@ def read_trees(folder: Path) -> dict[int, Tree]:
 
 def _read_skeletons(path: Path, shape: tuple[int, ...], *, unit: str, voxel_size: Triple) -> list[Tree]:
     """The skeletons of a folder, or the one of a file, in um; together they must lie in the volume."""
-    files = sorted(path.rglob("*.swc")) if path.is_dir() else [path]
+    files = swc.below(path) if path.is_dir() else [path]
     if not files:
         raise InputError(path, "no .swc file below it", "a folder of reference skeletons")
     found = [swc.read(file, unit=unit, voxel_size=voxel_size) for file in files]

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT
 from pipeline import config
-from pipeline.__main__ import STAGES, build, main
+from pipeline.__main__ import COMMANDS, STAGES, build, main
 
 
 def run_module(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
@@ -34,7 +34,7 @@ def test_stage_takes_its_own_settings_and_no_others(stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *COMMANDS])
 def test_help_documents_every_option_and_imports_nothing_heavy(stage, capsys):
     assert main([stage, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -570,3 +570,110 @@ def test_what_is_passed_over_is_one_line(folder):
     assert said == "passed over, 9 images of formats that are not read: " + ", ".join(
         [*(f"{n}.oib" for n in range(6)), "..."]
     )
+
+
+# --- what a lab's folder holds -------------------------------------------------------------------------------------
+
+
+def make_run(results: Path, *names: str) -> None:
+    """What a run leaves in its results folder."""
+    for name in names:
+        for made in ("image.zarr", "prediction.zarr", "labels.zarr", "log"):
+            (results / name / made).mkdir(parents=True)
+        (results / name / "log/ingest.txt").touch()
+        (results / name / f"{name}.swc").touch()
+    (results / "samples.json").touch()
+
+
+def test_what_any_run_has_made_is_no_sample_even_where_results_are_the_dataset(folder):
+    make_run(folder, "a", "sub__b")
+    make_run(folder / "out1", "a")
+    make_run(folder / "out2", "a")
+    (folder / "out2/demo_dataset").mkdir()
+    (folder / "out2/demo_dataset/neuron_1.tif").touch()
+    assert [sample.name for sample in discover(folder, results=folder)] == ["a", "sub__b"]
+    # A volume of the user's own that is only called so stays one.
+    (folder / "mine/image.zarr").mkdir(parents=True)
+    assert [sample.name for sample in discover(folder)] == ["a", "mine__image", "sub__b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("{a}", "_a_"),
+        ("-lead", "_lead"),
+        ("c\nd", "c_d"),
+        ("é" * 60, "é" * 12),
+        ("metrics.tsv", "metrics.tsv_2"),
+    ],
+)
+def test_one_bad_file_name_fails_alone_under_a_safe_name(folder, name, safe):
+    (folder / f"{name}.tif").touch()
+    found = {sample.name: sample.problem for sample in discover(folder, keep_wrong=True)}
+    assert set(found) == {"a", "sub__b", safe}
+    assert "sample name" in found[safe] and found["a"] == ""
+
+
+def test_a_safe_name_that_is_taken_is_not_taken_again(folder):
+    for name in ("{a}", "}a{", "_a_"):
+        (folder / f"{name}.tif").touch()
+    found = {sample.name: sample.problem for sample in discover(folder, keep_wrong=True)}
+    assert set(found) == {"a", "sub__b", "_a_", "_a__2", "_a__3"}
+    assert found["_a_"] == "" and found["_a__2"] and found["_a__3"]
+
+
+@pytest.mark.parametrize("sheet", [False, True])
+def test_a_link_that_leaves_fails_alone_and_is_read_where_the_setting_allows_it(
+    folder, tmp_path_factory, sheet
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "x.tif"
+    elsewhere.touch()
+    (folder / "x.tif").symlink_to(elsewhere)
+    if sheet:
+        (folder / "samples.tsv").write_text("sample\timage\na\ta.tif\nx\tx.tif\n")
+    found = {sample.name: sample.problem for sample in discover(folder, keep_wrong=True)}
+    assert "leaves the dataset" in found["x"] and "outside=true" in found["x"] and found["a"] == ""
+    assert not any(sample.problem for sample in discover(folder, outside=True))
+
+
+def test_a_sheet_may_name_images_elsewhere_where_the_setting_allows_it(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "x.tif"
+    elsewhere.touch()
+    (folder / "samples.tsv").write_text(f"sample\timage\nx\t{elsewhere}\n")
+    assert "leaves the dataset" in problems(folder)[0]
+    assert discover(folder, outside=True)[0].image == elsewhere
+
+
+def test_lines_of_comment_are_passed_over_and_counted(folder):
+    (folder / "samples.tsv").write_text(
+        "# one image a line\nsample\timage\n# the next\n#1\ta.tif\n#\nb\tb.tif\n"
+    )
+    (line,) = problems(folder)
+    assert "line 6, image: no such file" in line
+
+
+@pytest.mark.parametrize("name", ["a.SWC", "a.Swc", "a.eswc", "a.ESWC"])
+def test_a_tree_beside_an_image_is_its_reference_whatever_the_case_of_its_suffix(folder, name):
+    (folder / "a.swc").rename(folder / name)
+    assert discover(folder)[0].reference == folder / name
+    assert discover(folder)[0].tree
+
+
+def test_a_plain_swc_beside_an_image_comes_before_others(folder):
+    for name in ("a.eswc", "a.SWC", "a.b.swc"):
+        (folder / name).touch()
+    assert discover(folder)[0].reference == folder / "a.swc"
+
+
+def test_look_tells_everything_and_keeps_what_it_can(folder):
+    write_sheet(folder, "a a.tif 0,1,1", "b none.tif _", "b sub/b.tif _", "c /x.tif _")
+    samples, said = dataset.look(folder)
+    assert [sample.name for sample in samples] == ["a", "b", "b"]
+    assert [word for word in ("line 2, voxel_size", "line 3, image", "line 5, image", "'b' again") if not
+            any(word in line for line in said)] == []  # fmt: skip
+    write_sheet(folder, "a a.tif 0,1,1", header="sample image voxelsize")
+    samples, said = dataset.look(folder)
+    assert [sample.name for sample in samples] == ["a", "sub__b"]
+    assert "did you mean voxel_size" in said[0]
+    assert dataset.look(folder / "none") == ([], [f"{folder}/none: no such folder; allowed: a folder of image files, "
+                                                  "with or without samples.tsv"])  # fmt: skip

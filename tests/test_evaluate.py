@@ -220,3 +220,24 @@ def test_families_can_be_left_out(tmp_path, files):
     assert "path_error" not in found
     assert "diadem" not in found
     assert found["f1"] == 1
+
+
+def test_what_the_reader_says_of_a_reference_is_among_the_warnings(tmp_path, files, capsys):
+    from pipeline import volume
+
+    volume.create(tmp_path / "image.zarr", shape=(4, 4, 4), dtype="u1", voxel_size=(60.0, 60.0, 60.0))
+    prediction, reference = files(a=LINE, b="# SCALE 2 2 2\n" + LINE)
+    options = ("--prediction", prediction, "--reference", reference, "--image", tmp_path / "image.zarr")
+    assert "SCALE 2 2 2" in evaluate(tmp_path, *options)["warnings"]
+    assert capsys.readouterr().err.count("SCALE 2 2 2") == 1
+
+
+@pytest.mark.parametrize("names", [("a.SWC", "a.swc"), ("a.eswc", "a.swc"), ("a.swc", "a.ESWC")])
+def test_trees_of_two_folders_belong_together_whatever_their_suffixes(tmp_path, names):
+    for folder, name in zip(("tracings", "gold"), names):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(LINE)
+    options = ["--prediction", str(tmp_path / "tracings"), "--reference", str(tmp_path / "gold")]
+    assert main(["evaluate", *options, "--output", str(tmp_path / "m.tsv")]) == 0
+    header, row = (line.split("\t") for line in (tmp_path / "m.tsv").read_text().splitlines())
+    assert dict(zip(header, row))["f1"] == "1"

@@ -198,3 +198,11 @@ def test_a_folder_of_trees_alone_is_enough_and_a_tracer_is_added_by_its_files(da
     listed = gold.discover(dataset)[0].tracings
     (dataset / "fly_1/auto/new.swc").write_text(GOLD)
     assert set(gold.discover(dataset)[0].tracings) - set(listed) == {"new"}
+
+
+def test_trees_of_vaa3d_and_suffixes_in_any_case_take_part(tmp_path):
+    for name in ("n1/gold.SWC", "n1/auto/APP2.eswc", "n1/auto/snake.Swc", "n1/auto/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (neuron,) = gold.discover(tmp_path)
+    assert sorted(neuron.tracings) == ["APP2", "snake"] and neuron.gold.name == "gold.SWC"

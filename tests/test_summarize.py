@@ -174,3 +174,35 @@ def test_of_the_sample_whose_image_is_shared_only_the_stages_of_the_image_count(
     summarize.run(results, results / "samples.json", results / "metrics.tsv", results / "run.json")
     found = pd.read_csv(results / "metrics.tsv", sep="\t", keep_default_na=False).set_index("sample")
     assert found.loc["c", ["status", "reason"]].tolist() == ["failed", "infer: no memory"]
+
+
+ENGINE_LOG = """\
+Error in rule ingest:
+    message: None
+    jobid: 4
+    input: data/a.tif
+    output: {results}/a/image.zarr
+    log: {results}/a/log/ingest.txt (check log file(s) for error details)
+    shell:
+        python -m pipeline ingest
+Terminating processes on user request, this might take some time.
+Error in rule infer:
+    log: {results}/b/log/infer.txt (check log file(s) for error details)
+"""
+
+
+def test_a_stopped_run_tells_what_it_interrupted_from_what_had_failed(results):
+    fail(results / "a", "ingest", "a.tif: not readable", "a.swc")
+    fail(results / "b", "infer", "37 of 37 windows hold signal", "b.swc")
+    volumes = {name: name for name in "abc"}
+    log = results / "engine.log"
+    places = results / "metrics.tsv", results / "run.json"
+    log.write_text(ENGINE_LOG.format(results=results))
+    told = summarize.report_failure(results, volumes, *places, engine_logs=[str(log)])
+    rows = pd.read_csv(places[0], sep="\t", keep_default_na=False).set_index("sample")
+    assert rows["status"].to_dict() == {"a": "failed", "b": "interrupted", "c": "ok"}
+    assert "the same command goes on" in rows.loc["b", "reason"]
+    assert told == ["a: ingest: a.tif: not readable"]
+    log.write_text("Error in rule infer:\n    log: none\n")
+    summarize.report_failure(results, volumes, *places, engine_logs=[str(log)])
+    assert "interrupted" not in places[0].read_text()

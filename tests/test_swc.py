@@ -1,11 +1,13 @@
 """SWC: do we read what the world writes, refuse what no tree is, and write what every program reads?"""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pipeline import swc
-from pipeline.errors import InputError
+from pipeline.errors import FileWarning, InputError
 
 Y = "1 1 0 0 0 2 -1\n2 3 10 0 0 1 1\n3 3 20 5 0 1 2\n4 3 20 -5 0 1 2\n"
 
@@ -169,3 +171,110 @@ def test_a_long_path_is_no_cycle(tmp_path):
     tree = read(tmp_path, "\n".join(lines))
     assert swc.cable_length(tree) == n - 1
     assert_array_equal(swc.sorted_tree(tree).parent, np.arange(n) - 1)
+
+
+COMMAS = "1 1 0,0 0,0 0,0 2,0 -1\n2 3 10,0 0,0 0,0 1,0 1\n3 3 20,0 5,0 0,0 1,0 2\n4 3 20,0 -5,0 0,0 1,0 2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COMMAS,
+        COMMAS.replace(" ", ";"),
+        COMMAS.replace(" ", "\t"),
+        COMMAS.replace("10,0 0,0", "1,0e1 ,0"),
+        COMMAS.replace("0,0 ", "0 "),
+        COMMAS.replace("1 1 0,0 0,0 0,0 2,0 -1", "1 1 0 0 0 2 -1"),
+    ],
+)
+def test_decimal_commas_are_read_as_points_and_said(tmp_path, text):
+    with pytest.warns(FileWarning, match="decimal commas"):
+        tree = read(tmp_path, text)
+    assert_same(tree, read(tmp_path, Y))
+
+
+@pytest.mark.parametrize("row", ["2 3 1.234,5 0 0 1 1", "2 3 1,234.5 0 0 1 1", "2 3 0.5 1,5 0 1 1"])
+def test_commas_and_points_within_numbers_are_refused(tmp_path, row):
+    with pytest.raises(InputError, match="commas and points"):
+        read(tmp_path, f"1 1 0 0 0 2 -1\n{row}\n")
+
+
+@pytest.mark.parametrize("text", [Y.replace(" ", ";"), Y.replace(" ", "; "), Y.replace("10 0", "10,0")])
+def test_commas_and_semicolons_between_fields_are_no_decimals(tmp_path, text):
+    assert_same(read(tmp_path, text), read(tmp_path, Y))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_of_other_editors_is_read(tmp_path, encoding):
+    assert_same(read(tmp_path, Y.encode(encoding)), read(tmp_path, Y))
+
+
+@pytest.mark.parametrize(
+    "header", ["# OFFSET 100 200 -5", "#offset: 100, 200, -5", "# made by x\n#  OFFSET  1e2 200.0 -5 "]
+)
+def test_the_offset_of_a_header_is_added_and_said(tmp_path, header):
+    with pytest.warns(FileWarning, match="OFFSET 100 200 -5 of its header was added"):
+        tree = read(tmp_path, f"{header}\n{Y}")
+    assert_array_equal(tree.xyz, read(tmp_path, Y).xyz + [100, 200, -5])
+
+
+@pytest.mark.parametrize("header", ["# SCALE 2 2 2", "# SCALE 2", "# scale 0.5 0.5 2.0"])
+def test_a_scale_of_a_header_is_told_and_not_applied(tmp_path, header):
+    with pytest.warns(FileWarning, match="SCALE .* was not applied"):
+        assert_same(read(tmp_path, f"{header}\n{Y}"), read(tmp_path, Y))
+
+
+def test_a_unit_in_the_header_that_is_not_the_one_asked_for_is_told(tmp_path):
+    own = "\n".join(f"# {word} {value}" for word, value in swc.header("a.tif", (1, 1, 1)).items())
+    with pytest.warns(FileWarning, match="its header says UNIT um, it was read as nm"):
+        read(tmp_path, f"{own}\n{Y}", unit="nm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(tmp_path, f"{own}\n{Y}")
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "inf", "NA", "-1.#IND", "1.#QNAN00"])
+def test_a_radius_that_is_no_number_is_that_of_the_neighbours_and_said(tmp_path, word):
+    with pytest.warns(FileWarning, match="1 of 4 radii are no number"):
+        tree = read(tmp_path, Y.replace("10 0 0 1 1", f"10 0 0 {word} 1"))
+    assert_allclose(tree.radius, [2, (2 + 1 + 1) / 3, 1, 1])
+
+
+def test_far_radii_come_from_the_nearest_along_the_tree_and_none_at_all_are_0():
+    parent, xyz = np.arange(6) - 1, np.arange(18.0).reshape(6, 3)
+    radius = np.array([3.0, *[np.nan] * 4, 1.0])
+    assert_allclose(swc.fill_radii(radius, parent, xyz), [3, 3, 3, 1, 1, 1])
+    assert_allclose(swc.fill_radii(np.full(6, np.nan), parent, xyz), 0)
+    alone = np.array([-1, 0, -1])
+    assert_allclose(swc.fill_radii(np.array([2.0, 4, np.nan]), alone, xyz[:3]), [2, 4, 3])
+
+
+def test_a_thousand_rows_without_an_edge_are_no_tree_and_some_are_told(tmp_path):
+    rows = [f"{i} 3 {i} 0 0 1 -1" for i in range(1, 1001)]
+    with pytest.raises(InputError, match="1000 rows and no edge"):
+        read(tmp_path, "\n".join(rows))
+    with pytest.warns(FileWarning, match="3 rows and no edge"):
+        assert len(read(tmp_path, "\n".join(rows[:3]))) == 3
+
+
+@pytest.mark.parametrize(
+    "row", ["1e300 3 0 0 0 1 -1", "1 3 1e300 0 0 1 -1", "1 3 0 0 0 1e300 -1", "1_0 3 0 0 0 1 -1"]
+)
+def test_numbers_that_are_none_are_refused(tmp_path, row):
+    with pytest.raises(InputError, match="line 1"):
+        read(tmp_path, row)
+
+
+def test_trees_are_found_by_their_suffix_in_any_case(tmp_path):
+    for name in ("a.swc", "b.SWC", "c.eswc", "d.ESWC", "e.txt", "deep/f.swc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a.swc", "b.SWC", "c.eswc", "d.ESWC"]
+    assert [path.name for path in swc.below(tmp_path)] == [*names, "f.swc"]
+    assert [path.name for path in swc.below(tmp_path, deep=False)] == names
+
+
+def test_the_extended_columns_of_vaa3d_are_passed_over(tmp_path):
+    assert_same(
+        read(tmp_path, "# id,type,x,y,z,r,pid\n" + Y.replace("\n", " 0 1 2 171 0 2.5\n")), read(tmp_path, Y)
+    )

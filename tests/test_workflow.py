@@ -18,7 +18,7 @@ import yaml
 
 from conftest import ROOT, line, save_slices
 from pipeline import project, rasterise, swc
-from pipeline.__main__ import STAGES
+from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.errors import InputError
 from pipeline.network import contract
 from pipeline.stages import VERSIONS
@@ -65,7 +65,15 @@ def planned(folder: Path, *arguments: str, config: dict, **more: str) -> dict[st
 
 
 def counts(samples: int, **more: int) -> dict[str, int]:
-    return {**dict.fromkeys(PER_SAMPLE, samples), "summarize": 1, "all": 1, "total": 8 * samples + 2, **more}
+    once = {"check": 1, "summarize": 1, "all": 1, "total": 8 * samples + 3}
+    return {**dict.fromkeys(PER_SAMPLE, samples), **once, **more}
+
+
+def simulated(samples: int) -> dict[str, int]:
+    """The jobs of the example, which needs no check."""
+    jobs = counts(samples, simulate=1)
+    del jobs["check"]
+    return jobs
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
@@ -123,7 +131,7 @@ def test_plan_of_a_dataset(tmp_path, weights_file, names, sheet, samples):
 @pytest.mark.slow
 def test_plan_of_the_example_dataset_simulates_it(tmp_path, weights_file):
     jobs = planned(tmp_path, config={"weights": str(weights_file), "simulate": {"neurons": 4}})
-    assert jobs == counts(4, simulate=1, total=8 * 4 + 3)
+    assert jobs == simulated(4)
 
 
 @pytest.mark.slow
@@ -154,7 +162,7 @@ def test_plan_of_the_tissue_simulates_it(tmp_path, weights_file):
 @pytest.mark.slow
 def test_without_weights_the_plan_trains_first(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif"])), "weights": ""}
-    assert planned(tmp_path, config=config) == counts(2, train_network=1, total=8 * 2 + 3)
+    assert planned(tmp_path, config=config) == counts(2, train_network=1, total=8 * 2 + 4)
 
 
 @pytest.mark.slow
@@ -317,7 +325,13 @@ def test_ablation_trains_and_scores_each_variant(tmp_path):
 def test_plan_in_batches_is_a_job_a_batch(tmp_path, weights_file):
     folder = make_folder(tmp_path / "data", [f"{index}.tif" for index in range(7)])
     config = {"dataset": str(folder), "weights": str(weights_file), "batch": 3}
-    assert planned(tmp_path, config=config) == {"batch": 3, "summarize": 1, "all": 1, "total": 5}
+    assert planned(tmp_path, config=config) == {
+        "batch": 3,
+        "check": 1,
+        "summarize": 1,
+        "all": 1,
+        "total": 6,
+    }
 
 
 @pytest.mark.slow
@@ -387,7 +401,7 @@ def test_every_stage_has_a_version_and_every_rule_that_calls_it_passes_it():
     called = set()
     for path in ROOT.glob("workflow/**/*.smk"):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
-            for stage in re.findall(r"python -m pipeline (\w+)", rule):
+            for stage in set(re.findall(r"python -m pipeline (\w+)", rule)) - set(COMMANDS):
                 called.add(stage)
                 assert f'version=VERSIONS["{stage}"]' in rule, f"{path.name}: rule {rule.split(':')[0]}"
             if "python -m pipeline {params.stage}" in rule:  # the one rule of both trainings
@@ -428,6 +442,77 @@ def test_a_results_folder_is_held_by_one_run_and_free_after_it(tmp_path):
     with project.hold(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} on"):
         project.hold(tmp_path)
     project.hold(tmp_path).close()
+
+
+# --- paths and names ---
+
+
+@pytest.mark.parametrize("text", ["2024_05_01", "007", "1e3", "true", "1.50"])
+def test_a_name_that_looks_like_a_number_stays_as_it_was_typed(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "data", ["a.tif"])
+    read = {"dataset": "data", "results": 20240501.0, "batch": 2}  # whatever the engine made of it
+    found = project.open_project(read, typed=["dataset=data", f"results={text}", "batch=2"])
+    assert (found.settings.results, found.settings.batch) == (text, 2)
+    (tmp_path / "my.yaml").write_text(f"results: {text}\nbatch: 2\ntrace:\n  gap_um: 3\n")
+    typed = project.typed_in_files([tmp_path / "my.yaml"])
+    assert project.open_project(read, typed=typed).settings.results == text
+
+
+def test_a_path_is_one_however_it_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    make_folder(tmp_path / "data", ["a.tif"])
+    typed = ["data", "./data/", "../" + tmp_path.name + "/data", str(tmp_path / "data")]
+    found = [project.open_project({"dataset": path, "results": path + "/r"}) for path in typed]
+    assert {str(one.samples["a"].image) for one in found} == {"data/a.tif"}
+    assert {one.settings.results for one in found} == {"data/r"}
+    assert project.canonical("~/out") == "home/out"
+    assert project.canonical("/elsewhere/x/") == "/elsewhere/x"
+    assert project.canonical("") == ""
+
+
+def test_what_all_asks_for_is_every_promised_file_of_a_sample(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "data", ["a.tif", "b.tif"])
+    found = project.open_project({"dataset": "data", "results": "r"})
+    names = ("a.swc", "a.confidence.tsv", "neurons.tsv", "metrics.json", "overview.png")
+    assert found.wanted()[:5] == [f"r/a/{name}" for name in names]
+    every = project.open_project({"dataset": "data", "results": "r", "trace": {"neurons": "all"}})
+    assert every.wanted()[0] == "r/a/trees" and len(every.wanted()) == 8
+    # Of batches only what a batch that was done lacks.
+    batches = project.open_project({"dataset": "data", "results": "r", "batch": 2})
+    assert batches.wanted() == []
+    make_folder(tmp_path / "r", ["batches/0000/metrics.tsv", *(f"a/{name}" for name in names[1:])])
+    assert [path for path in batches.wanted() if path.startswith("r/a/")] == ["r/a/a.swc"]
+
+
+def test_a_file_replaced_by_an_older_one_is_seen(tmp_path):
+    make_folder(tmp_path / "data", ["a.tif", "z.zarr/zarr.json", "z.zarr/0/zarr.json", "s/1.tif", "s/2.tif"])
+    folder, results = tmp_path / "data", str(tmp_path / "r")
+    seen = {}
+    for age in (100, 200):
+        for file in ("a.tif", "z.zarr/0/zarr.json", "s/1.tif"):
+            os.utime(folder / file, (age, age))
+        project._mark.cache_clear()
+        found = project.open_project({"dataset": str(folder), "results": results})
+        seen[age] = [found.seen(folder / name) for name in ("a.tif", "z.zarr", "s")]
+    assert all(first != second for first, second in zip(*seen.values()))
+    # What a rule makes is not there when the plan is made: it must not look changed afterwards.
+    make_folder(tmp_path / "r/trained", ["lm.safetensors"])
+    assert found.seen(Path(results) / "trained/lm.safetensors") == ""
+    # Images are seen where the results lie beside them too.
+    beside = project.open_project({"dataset": str(folder), "results": str(folder)})
+    assert beside.seen(folder / "a.tif") == seen[200][0] != ""
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_what_is_wrong_with_the_sheet(tmp_path, weights_file):
+    folder = make_folder(tmp_path / "data", ["a.tif"])
+    (folder / "samples.tsv").write_text("sample\timage\tvoxel_size\na\ta.tif\t0,1,1\nb\tnone.tif\t\n")
+    status, said = snakemake(tmp_path, "-n", config={"dataset": str(folder), "weights": str(weights_file)})
+    assert status == 0
+    assert said.count("samples.tsv line 2") == said.count("samples.tsv line 3") == 1
 
 
 # --- one tiny dataset through all of it ------------------------------------------------------------------------
@@ -555,7 +640,7 @@ def repaired(first_run, settings, neurites) -> Path:
     """The first run's folder after the broken image is gone and the same command ran again."""
     folder = first_run[0]
     (neurites / "broken.tif").unlink()
-    assert planned(folder, config=settings) == {"summarize": 1, "all": 1, "total": 2}
+    assert planned(folder, config=settings) == {"check": 1, "summarize": 1, "all": 1, "total": 3}
     status, said = snakemake(folder, config=settings)
     assert status == 0, said
     assert f"{Path('results/metrics.tsv')}  (scores of 2 samples)" in said
@@ -569,6 +654,48 @@ def test_the_same_command_again_does_nothing_and_says_so(repaired, settings):
     assert status == 0
     assert "Nothing to be done" in said
     assert set(read_table(repaired / "results/metrics.tsv")) == {"bent ü", "straight"}
+
+
+@pytest.mark.slow
+def test_a_deleted_tree_or_picture_and_an_image_replaced_by_an_older_one_are_made_again(repaired, settings):
+    assert planned(repaired, config=settings) == {}
+    kept = {name: (repaired / name).read_bytes() for name in ("results/straight/straight.swc",)}
+    (repaired / "results/straight/straight.swc").unlink()
+    after = {"trace": 1, "evaluate": 1, "draw": 1, "summarize": 1, "all": 1, "total": 5}
+    assert planned(repaired, config=settings) == after
+    status, said = snakemake(repaired, config=settings)
+    assert status == 0, said
+    assert kept == {name: (repaired / name).read_bytes() for name in kept}
+    (repaired / "results/straight/overview.png").unlink()
+    assert planned(repaired, config=settings)["draw"] == 1
+    status, said = snakemake(repaired, config=settings)
+    assert status == 0, said
+    image = Path(settings["dataset"]) / "straight.tif"
+    before = image.stat()
+    os.utime(image, (1e9, 1e9))
+    assert planned(repaired, config=settings)["ingest"] == 1
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert planned(repaired, config=settings) == {}
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(settings, tmp_path):
+    running = subprocess.Popen(
+        command(tmp_path, config=settings),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 300
+    while not list(tmp_path.glob("results/*/log/infer.txt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(timeout=60) != 0
+    rows = read_table(tmp_path / "results/metrics.tsv")
+    assert {row["status"] for row in rows.values()} == {"interrupted"}
+    status, said = snakemake(tmp_path, config=settings)
+    assert status == 0, said
 
 
 @pytest.mark.slow

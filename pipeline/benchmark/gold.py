@@ -1,7 +1,7 @@
 """A folder of gold standards and tracings by many tools -> neurons: what the benchmark is about.
 
     {neuron}/gold.swc            the reference
-    {neuron}/auto/{tracer}.swc   tracings of it; a tracer is added by dropping files in
+    {neuron}/auto/{tracer}.swc   tracings of it; a tracer is added by dropping files in (.eswc too, in any case)
     {neuron}/mip.png             optional: maximum projection along z, column x, row y
     neurons.tsv                  optional: columns neuron, species, voxel_size (z,y,x um)
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import parse_triple
+from pipeline.dataset import is_tree
 from pipeline.errors import InputError
 
 SHEET = "neurons.tsv"
@@ -53,8 +54,8 @@ def discover(folder: Path) -> list[Neuron]:
     folder = Path(folder)
     sheet = _read_sheet(folder / SHEET)
     neurons = []
-    for gold in sorted(folder.glob("*/gold.swc")):
-        tracings = {path.stem: path for path in sorted(gold.parent.glob("auto/*.swc"))}
+    for gold in sorted(path for path in folder.glob("*/gold.*") if path.stem == "gold" and is_tree(path)):
+        tracings = {path.stem: path for path in sorted(gold.parent.glob("auto/*")) if is_tree(path)}
         if tracings:
             species, voxel_size = sheet.get(gold.parent.name, (UNKNOWN, None))
             neurons.append(Neuron(gold.parent.name, gold, tracings, species, voxel_size))

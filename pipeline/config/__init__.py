@@ -101,6 +101,11 @@ class Config(Settings):
         "Time point of images that hold several, where the sheet names none: a number from 0.",
         why="nothing is guessed",
     )
+    outside: bool = setting(
+        False,
+        "Images may lie outside the dataset's folder: links that leave it, and any path in samples.tsv.",
+        why="a dataset from elsewhere should not name other files of this machine",
+    )
     batch: int = setting(
         1,
         "Samples in one job; more than 1 for folders of thousands of small images.",

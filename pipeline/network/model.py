@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,15 @@ class Network:
         probability = torch.sigmoid(logits.float())
         return probability.reshape(len(windows), len(self.contract.channels), *self.contract.core)
 
-    def predict(self, grey: np.ndarray, block: Block, grid: Grid, *, batch: int = 0) -> np.ndarray:
+    def predict(
+        self,
+        grey: np.ndarray,
+        block: Block,
+        grid: Grid,
+        *,
+        batch: int = 0,
+        told: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
         """Probabilities, float32 (c, z, y, x) of a block (see predict_block).
 
         batch: windows at once; 0: BATCHES of the device, fewer where they are larger than the slice segmenter's.
@@ -51,7 +60,9 @@ class Network:
         most = batch or BATCHES[self.device]
         most = max(1, most * WINDOW_VOXELS // max(WINDOW_VOXELS, math.prod(grid.window)))
         channels = len(self.contract.channels)
-        return predict_block(self.run, grey, block, grid, channels=channels, batch=most, device=self.device)
+        return predict_block(
+            self.run, grey, block, grid, channels=channels, batch=most, device=self.device, told=told
+        )
 
     def provenance(self) -> dict[str, str]:
         """What a result needs to be made again, besides the code: for metrics.json."""

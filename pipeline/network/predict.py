@@ -24,12 +24,14 @@ def predict_block(
     channels: int = 1,
     batch: int = 16,
     device: str = "cpu",
+    told: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Probabilities, float32 (c, z, y, x) of the block.
 
     grey: (z, y, x) float32, what `grid.reach` asks for. device: where `run` computes; windows are cut and blended
     there too. Windows that are not in the block's list are zero. Sums run in grid order and every batch has the
     same size (the last one is filled up), so that a voxel's value does not depend on the block it was computed in.
+    told: called with the number of windows that are done, batch by batch.
     """
     over = grid.over(block.start, block.stop)
     first = np.array([touching[0] for touching in over])
@@ -53,6 +55,8 @@ def predict_block(
             _add_row(total, held[here], places[begin:stop][here], first, grid)
         added = len(held) if stop == len(places) else rows[-1].start
         held, begin = held[added:], begin + added
+        if told:
+            told(stop - low)
     inside = [
         slice(a - int(w) * step, b - int(w) * step)
         for a, b, w, step in zip(block.start, block.stop, first, grid.stride)
@@ -100,14 +104,21 @@ class Progress:
     """Prints voxels a second and the time left, at most every ten seconds."""
 
     def __init__(self, voxels: int) -> None:
-        self.voxels, self.done, self.began, self.told = voxels, 0, time.monotonic(), time.monotonic()
+        self.voxels, self.done = voxels, 0.0
+        self.began = self.told = time.monotonic()
 
-    def add(self, voxels: int) -> None:
+    def windows_of(self, block: Block) -> Callable[[int], None]:
+        """What to call with the number of windows of a block that are done: a large block takes minutes."""
+        share = block.voxels / max(1, len(block.windows))
+        return lambda windows: self.add(windows * share)
+
+    def add(self, voxels: float) -> None:
+        """Count voxels as done."""
         self.done += voxels
         now = time.monotonic()
-        if now - self.told >= 10 or self.done == self.voxels:
+        if now - self.told >= 10 or self.done >= self.voxels - 0.5:
             rate = self.done / max(now - self.began, 1e-9)
-            left = (self.voxels - self.done) / rate
-            share = self.done / max(self.voxels, 1)
+            left = max(0.0, self.voxels - self.done) / rate
+            share = min(1.0, self.done / max(self.voxels, 1))
             print(f"{share:4.0%}  {rate:,.0f} voxels/s  {left:,.0f} s left", file=sys.stderr, flush=True)
             self.told = now

@@ -1,5 +1,6 @@
 """evaluate: trees against references, or the cells of a label volume against labels and skeletons."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,8 @@ def run(
     the reason beside it. A prediction without nodes is a failed one: recall and F1 are 0.
 
     Args:
-        prediction: SWC, or a folder of them (every .swc below it); or a label volume: TIFF, OME-Zarr, file.h5:/dataset.
+        prediction: SWC, or a folder of them (every .swc and .eswc below it); or a label volume: TIFF,
+            OME-Zarr, file.h5:/dataset.
         output: JSON to write; with folders a TSV, one row a file.
         reference: SWC of the same neuron. Several of them: mean and range. When prediction is a folder: a folder
             too, files of the same relative path belong together, or one file, which every tree is scored against.
@@ -56,7 +58,7 @@ def run(
     """
     prediction_unit = prediction_unit or unit
     size, made = config.parse_triple("--voxel-size", voxel_size), {}
-    warnings: list[str] = []
+    doubts: list[str] = []
     extent = config.parse_triple("--shape", shape)
     if image:
         from pipeline import volume
@@ -65,7 +67,7 @@ def run(
         size, extent = size or source.voxel_size, extent or source.shape
         network = source.attributes.get("network", {})
         made = {name: network.get(name) for name in PROVENANCE}
-        warnings = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
+        doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
     if scoring.is_labels(prediction):
         if len(reference or []) > 1:
             raise InputError("--reference", f"found {len(reference or [])}", "one label volume")
@@ -79,7 +81,7 @@ def run(
             tolerance_um=settings.cell_tolerance_um,
             min_length_um=settings.cell_min_length_um,
         )
-        _write(output, scores | made | ({"warnings": "; ".join(warnings)} if image else {}))
+        _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
         return
     if size is None and ("voxel" in (unit, prediction_unit) or extent):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
@@ -90,6 +92,7 @@ def run(
         "size": size,
         "shape": extent,
         "settings": settings,
+        "doubts": doubts,
     }
     if prediction.is_dir() and not matched:
         rows = _score_folder(prediction, reference or [], **options)
@@ -100,11 +103,11 @@ def run(
         name, tree, count = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
         scores = {"tree": name, "neurons": count, **_score(tree, reference or [], **options)}
     else:
-        tree = swc.read(prediction, unit=prediction_unit, voxel_size=size, empty=True)
+        tree = _read(prediction, doubts, unit=prediction_unit, voxel_size=size, empty=True)
         scores = _score(tree, reference or [], **options)
     if not scores["nodes"]:
-        warnings.append("no neurite found")
-    _write(output, scores | made | ({"warnings": "; ".join(warnings + _left_out(table))} if image else {}))
+        doubts.append("no neurite found")
+    _write(output, scores | made | ({"warnings": "; ".join(doubts + _left_out(table))} if image else {}))
 
 
 def _left_out(table: Path | None) -> list[str]:
@@ -130,15 +133,19 @@ def _score(
     size: Triple,
     shape: Triple | None,
     settings: config.Evaluate,
+    doubts: list[str],
     empty: bool = False,
 ) -> dict[str, object]:
-    """All scores of a tree. empty: a reference without rows is an empty tree, not an error."""
+    """All scores of a tree. empty: a reference without rows is an empty tree, not an error.
+
+    doubts: what is said of the references is added.
+    """
     from pipeline.metrics import compare
 
     measured = compare.Measured(tree)
     wanted = []
     for path in references:
-        reference = swc.read(path, unit=unit, voxel_size=size, empty=empty)
+        reference = _read(path, doubts, unit=unit, voxel_size=size, empty=empty)
         if shape and len(reference):
             scoring.require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
         wanted.append(compare.Measured(reference))
@@ -167,13 +174,24 @@ def _score(
     }
 
 
+def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
+    """A tree; what the reader says of the file goes to stderr, as always, and to `doubts`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tree = swc.read(path, **options)
+    for one in caught:
+        doubts.append(str(one.message))
+        warnings.warn(one.message, stacklevel=2)
+    return tree
+
+
 def _matched(
     folder: Path, references: list[Path], *, unit: str, size: Triple, settings: config.Evaluate
 ) -> tuple[str, swc.Tree, int]:
     """Name and tree of a folder that cover most of the first reference (all without one), and how many there are."""
     from pipeline.metrics import compare
 
-    trees = {path.stem: swc.read(path, empty=True) for path in sorted(folder.glob("*.swc"))}
+    trees = {path.stem: swc.read(path, empty=True) for path in swc.below(folder, deep=False)}
     if not trees:
         return "", swc.EMPTY, 0
     if not references:
@@ -197,31 +215,37 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
         found = ", ".join(map(str, references)) or "none"
         allowed = f"one folder or one file, as --prediction {prediction} is a folder"
         raise InputError("--reference", f"found {found}", allowed)
-    names = sorted(path.relative_to(prediction) for path in prediction.rglob("*.swc"))
-    expected = dict.fromkeys(names, references[0])
+    # Files belong together by their path without suffix: a.swc and a.SWC, or a.eswc.
+    trees = {_stem(path, prediction): path for path in swc.below(prediction)}
+    expected = dict.fromkeys(trees, references[0])
     if references[0].is_dir():
-        paths = sorted(references[0].rglob("*.swc"))
-        expected = {path.relative_to(references[0]): path for path in paths}
+        expected = {_stem(path, references[0]): path for path in swc.below(references[0])}
     if not expected:
         empty = references[0] if references[0].is_dir() else prediction
         raise InputError(empty, "no .swc file below it", "a folder of trees")
-    if strangers := sorted(set(names) - set(expected)):
-        raise InputError(
-            prediction / strangers[0], "has no reference", f"a file {references[0] / strangers[0]}"
-        )
+    if strangers := sorted(set(trees) - set(expected)):
+        wanted = f"a file {references[0] / strangers[0]}.swc"
+        raise InputError(trees[strangers[0]], "has no reference", wanted)
     rows = []
     for name, path in expected.items():
         tree, reason = swc.EMPTY, ""
         try:
             tree = swc.read(
-                prediction / name, unit=options["prediction_unit"], voxel_size=options["size"], empty=True
+                trees.get(name, prediction / f"{name}.swc"),
+                unit=options["prediction_unit"],
+                voxel_size=options["size"],
+                empty=True,
             )
         except InputError as error:
             reason = str(error)
         scores = _score(tree, [path], **options, empty=references[0].is_dir())
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
-        rows.append({"tree": name.as_posix(), "reason": reason, **scores})
+        rows.append({"tree": f"{name}.swc", "reason": reason, **scores})
     return rows
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def _show(value: object) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,8 +68,10 @@ def run(
     while not _is_whole(output, names, digest):
         progress = Progress(sum(block.voxels for block in cut.blocks))
         for name, block in zip(names, cut.blocks):
-            if not (work / name).exists():
-                probability = _predict(network, source, level, block, cut, batch)
+            found = (work / name).exists()
+            if not found:
+                told = progress.windows_of(block)
+                probability = _predict(network, source, level, block, cut, batch, told)
                 try:
                     with whole(work / name) as private, open(private, "wb") as file:
                         np.save(file, np.rint(probability * 255).astype(np.uint8))
@@ -76,7 +79,8 @@ def run(
                     if _is_whole(output, names, digest):
                         break
                     raise
-            progress.add(block.voxels)
+            if found or not block.windows:  # the others were told window by window
+                progress.add(block.voxels)
         write_json(work / MADE, {**made, "digest": digest})
         if _is_whole(work, names, digest):
             rename_directory(work, output)
@@ -91,6 +95,7 @@ def _predict(
     block: Block,
     plan: Plan,
     batch: int,
+    told: Callable[[int], None],
 ) -> np.ndarray:
     channels = len(network.contract.channels)
     if not block.windows:
@@ -98,7 +103,7 @@ def _predict(
     box = plan.grid.reach(block)
     voxels = blocks.read_clamped(source.array, box)
     grey = intensity.grey(voxels, level, box, rule=network.contract.levels)
-    return network.predict(grey, block, plan.grid, batch=batch)
+    return network.predict(grey, block, plan.grid, batch=batch, told=told)
 
 
 def _is_whole(folder: Path, names: list[str], digest: str) -> bool:

@@ -5,6 +5,8 @@ imported.
 """
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import __version__
@@ -15,6 +17,9 @@ from pipeline.files import format_table, write_json, write_text
 AFTER_METRICS = ("evaluate", "draw", "summarize")
 # Stages that make the volumes of an image, for all samples that share it.
 OF_IMAGE = ("ingest", "tile", "infer", "stack", "segment", "agglomerate")
+# What the engine says where Ctrl-C or a kill has ended the run, and what the table does.
+STOPPED = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
+INTERRUPTED = "stopped before it was finished; the same command goes on"
 # The reason of a sample that is ok but has an empty tree.
 EMPTY = "empty: no neurite found"
 
@@ -25,7 +30,8 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
     Args:
         results: folder with one folder a sample.
         samples: JSON, sample: the sample whose folder holds its volumes; the rows come in this order.
-        table: TSV to write: sample, status (ok | warning | failed), reason, then one column a metric.
+        table: TSV to write: sample, status (ok | warning | failed), reason, then one column a metric; in a run that was
+            stopped interrupted too.
         output: JSON to write: version, number of samples, names of the failed ones, of those with a warning and of
             those without a neurite.
     """
@@ -41,16 +47,44 @@ def run(results: Path, samples: Path, table: Path, output: Path) -> None:
     )
 
 
-def report_failure(results: Path, volumes: dict[str, str], table: Path, output: Path) -> list[str]:
+def report_failure(
+    results: Path,
+    volumes: dict[str, str],
+    table: Path,
+    output: Path,
+    *,
+    engine_logs: Iterable[Path | str] = (),
+) -> list[str]:
     """After a failed run: write the table with what there is, and return "sample: reason" of the failed ones.
+
+    engine_logs: of the run; where they say that the user has stopped it, samples at work are interrupted, not failed.
 
     `output` (run.json) is deleted: were it left, the next run would find the table newer than its inputs and
     call everything done.
     """
     rows = [row(Path(results) / name, Path(results) / owner) for name, owner in volumes.items()]
+    failed_logs = _failed_before_a_stop(engine_logs)
+    if failed_logs is not None:
+        for entry, (name, owner) in zip(rows, volumes.items()):
+            logs = {str(log) for log in _logs(Path(results) / name, Path(results) / owner)}
+            if entry["status"] == "failed" and not logs & failed_logs:
+                entry |= {"status": "interrupted", "reason": INTERRUPTED}
     write_text(table, format_table(rows))
     Path(output).unlink(missing_ok=True)
     return [f"{entry['sample']}: {entry['reason']}" for entry in rows if entry["status"] == "failed"]
+
+
+def _failed_before_a_stop(engine_logs: Iterable[Path | str]) -> set[str] | None:
+    """Logs of the jobs that had failed when the user stopped the run; None where nobody has."""
+    paths = [path for path in map(Path, engine_logs) if path.exists()]
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
+    found = [text.find(words) for words in STOPPED if words in text]
+    if not found:
+        return None
+    errors = re.findall(
+        r"^Error in rule .*\n(?:    .*\n)*?    log: (.*?)(?: \(check log|$)", text[: min(found)], re.M
+    )
+    return set(errors)
 
 
 def row(folder: Path, volumes: Path) -> dict[str, object]:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from pipeline import __version__, config, images, intensity, swc, volume
 from pipeline.config.train import Train
+from pipeline.dataset import is_tree
 from pipeline.errors import InputError
 from pipeline.files import write_text
 from pipeline.images.source import sizes
@@ -147,7 +148,7 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
         box = [(first, last), *((0, size) for size in image.shape[1:])]
         return intensity.light(image.array[first:last], level, box)
 
-    if row.reference.suffix.lower() == ".swc":
+    if is_tree(row.reference):
         tree = swc.read(row.reference, unit=row.reference_unit, voxel_size=image.voxel_size)
 
         def make(first: int, last: int) -> "Pair":

@@ -6,6 +6,7 @@ import fastremap
 import numpy as np
 
 from pipeline import intensity, volume
+from pipeline.dataset import is_tree
 from pipeline.errors import InputError
 from pipeline.images import labels
 from pipeline.images.source import sizes
@@ -28,7 +29,7 @@ def load(row: Row, *, membrane: bool) -> Volume:
     grey = as_bytes(image.array[:], volume.read_levels(row.image))
     if not row.has_reference:
         return Volume(row.sample, grey, np.zeros(grey.shape, np.uint32), image.voxel_size, membrane=False)
-    if row.reference.suffix.lower() == ".swc":
+    if is_tree(row.reference):
         raise InputError(row.reference, "a tree", "an image of voxel labels (electron microscopy)")
     found, _ = labels.read(row.reference)
     if found.shape != image.shape:

@@ -31,6 +31,7 @@ rule batch:
         ),
     params:
         config=PROJECT.config_arguments(),
+        seen=lambda wildcards, input: PROJECT.seen(*input.images, *input.references, *input.weights),
     shell:
         "snakemake --snakefile {input.snakefile:q} --cores {threads} --nolock --keep-going --rerun-incomplete"
         " --show-failed-logs {output:q} --config {params.config} > {log:q} 2>&1"

@@ -4,11 +4,21 @@ from pathlib import Path
 
 from pipeline import config as settings
 from pipeline.errors import InputError
-from pipeline.project import NEEDS, batch_mem_mb, batch_runtime, check_weights, open_project
+from pipeline.project import (
+    NEEDS,
+    batch_mem_mb,
+    batch_runtime,
+    check_weights,
+    open_project,
+    typed_in_files,
+)
 from pipeline.stages import VERSIONS
 
 try:
-    PROJECT = open_project(config)
+    # As typed, because the engine makes the number 20240501 of the name 2024_05_01.
+    TYPED = typed_in_files(workflow.config_settings.configfiles)
+    TYPED += workflow.config_settings.config_args or []
+    PROJECT = open_project(config, typed=TYPED)
 except InputError as error:
     sys.exit(f"{error}")
 

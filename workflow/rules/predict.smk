@@ -19,6 +19,7 @@ rule infer:
         runtime=minutes("infer"),
     params:
         version=VERSIONS["infer"],
+        seen=lambda wildcards: PROJECT.seen(weights(wildcards)),
         options=stage_options("infer"),
     shell:
         "python -m pipeline infer {input.image:q} {input.plan:q} {input.weights:q} {output:q} {params.options}"

@@ -26,6 +26,27 @@ if PROJECT.is_demo:
             "python -m pipeline simulate {params.folder:q} {params.modality} {params.options} > {log:q} 2>&1"
 
 
+# The first job of a run, beside ingest: all mistakes at once, and none of them fails the others. (The example needs none.)
+rule check:
+    input:
+        [path for name in SAMPLES for path in PROJECT.image(name)],
+    output:
+        f"{RESULTS}/check.tsv",
+    log:
+        f"{RESULTS}/log/check.txt",
+    priority: 100
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        folder=PROJECT.folder,
+        options=PROJECT.check_options(),
+    shell:
+        "python -m pipeline check {params.folder:q} {params.options} --output {output:q} > {log:q} 2>&1"
+
+
 rule ingest:
     input:
         lambda wildcards: PROJECT.image(wildcards.sample),
@@ -43,6 +64,7 @@ rule ingest:
     params:
         version=VERSIONS["ingest"],
         image=lambda wildcards: SAMPLES[wildcards.sample].image,
+        seen=lambda wildcards: PROJECT.seen(*PROJECT.image(wildcards.sample)),
         options=lambda wildcards: PROJECT.ingest_options(wildcards.sample),
     shell:
         "python -m pipeline ingest {params.image:q} {output:q} {params.options} > {log:q} 2>&1"
@@ -65,6 +87,7 @@ rule tile:
         runtime=minutes("tile"),
     params:
         version=VERSIONS["tile"],
+        seen=lambda wildcards: PROJECT.seen(weights(wildcards)),
         options=stage_options("tile"),
     shell:
         "python -m pipeline tile {input.image:q} {input.weights:q} {output:q} {params.options} > {log:q} 2>&1"

@@ -19,6 +19,7 @@ rule evaluate:
         runtime=minutes("evaluate"),
     params:
         version=VERSIONS["evaluate"],
+        seen=lambda wildcards: PROJECT.seen(*PROJECT.reference(wildcards.sample)),
         reference=lambda wildcards: PROJECT.reference_options(wildcards.sample),
         matched=lambda wildcards: "--matched" if PROJECT.many_trees(wildcards.sample) else "",
         options=stage_options("evaluate"),
@@ -86,6 +87,7 @@ rule evaluate_cells:
         runtime=minutes("evaluate_cells"),
     params:
         version=VERSIONS["evaluate"],
+        seen=lambda wildcards: PROJECT.seen(*PROJECT.reference(wildcards.sample)),
         reference=lambda wildcards: PROJECT.reference_options(wildcards.sample),
         options=stage_options("evaluate"),
     shell:

@@ -1,5 +1,6 @@
 localrules:
     all,
+    check,
     summarize,
 
 

@@ -34,6 +34,11 @@ rule trace:
             then=directory(f"{RESULTS}/{{sample}}/trees"),
             otherwise=f"{RESULTS}/{{sample}}/{{sample}}.swc",
         ),
+        confidence=branch(
+            PROJECT.settings.trace.neurons == "all",
+            then=[],
+            otherwise=f"{RESULTS}/{{sample}}/{{sample}}.confidence.tsv",
+        ),
         table=f"{RESULTS}/{{sample}}/neurons.tsv",
     log:
         f"{RESULTS}/{{sample}}/log/trace.txt",
