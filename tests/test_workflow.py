@@ -636,7 +636,7 @@ def test_a_deleted_tree_or_picture_and_an_image_replaced_by_an_older_one_are_mad
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(settings, tmp_path):
+def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(repaired, settings, tmp_path):
     running = subprocess.Popen(
         command(tmp_path, config=settings),
         env=environment(),
