@@ -5,7 +5,6 @@ parsed, in each job of a cluster too.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ from pipeline.benchmark import gold
 from pipeline.dataset import Sample
 from pipeline.errors import InputError
 from pipeline.files import format_table
+from pipeline.given import as_typed, canonical, mark
 from pipeline.network import contract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ class Project:
             return ""
         trained = Path(self.settings.results) / "trained"
         given = (Path(path) for path in paths if trained not in Path(path).parents)
-        return " ".join(mark for path in given if (mark := _mark(path)))
+        return " ".join(seen for path in given if (seen := mark(path)))
 
     def promised(self, name: str) -> list[str]:
         """The files of a sample that a run ends with: whichever is deleted is made again."""
@@ -289,7 +289,7 @@ def open_project(values: dict[str, Any], *, typed: Iterable[str] = ()) -> Projec
 
     typed: "name=text" as it was typed, for texts that the engine has taken for numbers.
     """
-    settings = config.load(_as_typed(values, typed))
+    settings = config.load(as_typed(values, typed))
     paths = {name: canonical(getattr(settings, name)) for name in ("dataset", "results")}
     weights = {name: canonical(getattr(settings.weights, name)) for name in config.MODALITIES}
     settings = settings.model_copy(update={**paths, "weights": settings.weights.model_copy(update=weights)})
@@ -312,33 +312,6 @@ def open_project(values: dict[str, Any], *, typed: Iterable[str] = ()) -> Projec
         allowed = "weights={lm: FILE, em: FILE} for a dataset of two modalities"
         raise InputError("weights", f"one file, {settings.weights.lm}", allowed)
     return project
-
-
-def canonical(path: str) -> str:
-    """One text for a path, however it was typed: relative where it lies below the working folder, ~ is the home."""
-    if not path:
-        return path
-    full, here = os.path.abspath(os.path.expanduser(path)), os.getcwd()
-    return os.path.relpath(full, here) if full == here or full.startswith(here + os.sep) else full
-
-
-def _as_typed(values: dict[str, Any], typed: Iterable[str]) -> dict[str, Any]:
-    """`values` with texts in place of what was read as a number or a truth value: 2024_05_01, 007, 1e3, true."""
-    texts = dict(entry.split("=", 1) for entry in typed if "=" in entry)
-    plain = {name for name, field in config.Config.model_fields.items() if field.annotation is str}
-    lost = {name for name in plain & set(texts) if isinstance(values.get(name), int | float)}
-    return {**values, **{name: texts[name] for name in sorted(lost)}}
-
-
-def typed_in_files(paths: Iterable[Path | str]) -> list[str]:
-    """ "name=text" of the top of config files, before YAML makes numbers of names."""
-    import yaml
-
-    found: list[str] = []
-    for path in paths:
-        read = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-        found += [f"{key}={text}" for key, text in (read or {}).items() if isinstance(text, str)]
-    return found
 
 
 def _demo_samples(folder: Path, settings: config.Config) -> dict[str, Sample]:
@@ -433,20 +406,6 @@ def hold(results: Path) -> IO[str]:
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
     return file
-
-
-@cache
-def _mark(path: Path) -> str:
-    """Size and time of a file; a digest of those of a zarr folder's headers, or of the files in any other; else ""."""
-    heads = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-    files = [path] if not path.is_dir() else [path / head for head in heads]
-    files += sorted(file for head in heads for file in path.glob(f"*/{head}"))
-    if path.is_dir() and not any(file.exists() for file in files):
-        files = sorted(file for file in path.iterdir() if file.is_file())
-    seen = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
-    if len(seen) > 1:
-        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
-    return "".join(f"{size}:{time}" for size, time in seen)
 
 
 @cache

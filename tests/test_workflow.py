@@ -17,7 +17,7 @@ import tifffile
 import yaml
 
 from conftest import ROOT, line, save_slices
-from pipeline import project, rasterise, swc
+from pipeline import given, project, rasterise, swc
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.errors import InputError
 from pipeline.network import contract
@@ -455,7 +455,7 @@ def test_a_name_that_looks_like_a_number_stays_as_it_was_typed(tmp_path, monkeyp
     found = project.open_project(read, typed=["dataset=data", f"results={text}", "batch=2"])
     assert (found.settings.results, found.settings.batch) == (text, 2)
     (tmp_path / "my.yaml").write_text(f"results: {text}\nbatch: 2\ntrace:\n  gap_um: 3\n")
-    typed = project.typed_in_files([tmp_path / "my.yaml"])
+    typed = given.typed_in_files([tmp_path / "my.yaml"])
     assert project.open_project(read, typed=typed).settings.results == text
 
 
@@ -467,9 +467,9 @@ def test_a_path_is_one_however_it_is_typed(tmp_path, monkeypatch):
     found = [project.open_project({"dataset": path, "results": path + "/r"}) for path in typed]
     assert {str(one.samples["a"].image) for one in found} == {"data/a.tif"}
     assert {one.settings.results for one in found} == {"data/r"}
-    assert project.canonical("~/out") == "home/out"
-    assert project.canonical("/elsewhere/x/") == "/elsewhere/x"
-    assert project.canonical("") == ""
+    assert given.canonical("~/out") == "home/out"
+    assert given.canonical("/elsewhere/x/") == "/elsewhere/x"
+    assert given.canonical("") == ""
 
 
 def test_what_all_asks_for_is_every_promised_file_of_a_sample(tmp_path, monkeypatch):
@@ -494,7 +494,7 @@ def test_a_file_replaced_by_an_older_one_is_seen(tmp_path):
     for age in (100, 200):
         for file in ("a.tif", "z.zarr/0/zarr.json", "s/1.tif"):
             os.utime(folder / file, (age, age))
-        project._mark.cache_clear()
+        given.mark.cache_clear()
         found = project.open_project({"dataset": str(folder), "results": results})
         seen[age] = [found.seen(folder / name) for name in ("a.tif", "z.zarr", "s")]
     assert all(first != second for first, second in zip(*seen.values()))
@@ -679,7 +679,7 @@ def test_a_deleted_tree_or_picture_and_an_image_replaced_by_an_older_one_are_mad
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(settings, tmp_path):
+def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(repaired, settings, tmp_path):
     running = subprocess.Popen(
         command(tmp_path, config=settings),
         env=environment(),

@@ -4,14 +4,8 @@ from pathlib import Path
 
 from pipeline import config as settings
 from pipeline.errors import InputError
-from pipeline.project import (
-    NEEDS,
-    batch_mem_mb,
-    batch_runtime,
-    check_weights,
-    open_project,
-    typed_in_files,
-)
+from pipeline.given import typed_in_files
+from pipeline.project import NEEDS, batch_mem_mb, batch_runtime, check_weights, open_project
 from pipeline.stages import VERSIONS
 
 try:
