@@ -382,8 +382,8 @@ def test_labels_are_looked_for_in_one_list_of_the_folder(folder, monkeypatch):
     (folder / "a_labels.tif").touch()
     write_sheet(folder, *(f"s{index} a.tif" for index in range(100)), header="sample image")
     samples, listed, original = discover(folder), [], os.listdir
-    monkeypatch.setattr(dataset.os, "listdir", lambda path: listed.append(path) or original(path))
-    dataset._listed.cache_clear()
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or original(path))
+    dataset.sample._listed.cache_clear()
     assert {sample.truth for sample in samples} == {folder / "a_labels.tif"}
     assert listed == [folder]
 

@@ -17,7 +17,7 @@ import tifffile
 import yaml
 
 from conftest import ROOT, line, save_slices
-from pipeline import given, project, rasterise, swc
+from pipeline import given, needs, project, rasterise, swc
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.errors import InputError
 from pipeline.network import contract
@@ -424,15 +424,15 @@ def test_snakemake_finds_nothing_to_remark(arguments):
 
 
 def test_memory_and_time_grow_with_image_and_attempt():
-    need = project.Need(mb=1000, bytes_per_voxel=10, minutes=5, seconds_per_megavoxel=6)
+    need = needs.Need(mb=1000, bytes_per_voxel=10, minutes=5, seconds_per_megavoxel=6)
     assert need.mem_mb(0, attempt=1) == 1000
     assert need.mem_mb(100_000_000, attempt=2) == 2 * (1000 + 1000)
     assert need.runtime(100_000_000, attempt=3) == 3 * (5 + 10)
 
 
-@pytest.mark.parametrize("stage", project.NEEDS)
+@pytest.mark.parametrize("stage", needs.NEEDS)
 def test_the_docs_say_what_a_stage_asks_for(stage):
-    need = project.NEEDS[stage]
+    need = needs.NEEDS[stage]
     row = f"| {stage} | {need.mb:g}"
     row += f" + {need.bytes_per_voxel:g} a million voxels" if need.bytes_per_voxel else ""
     assert row + f" | {need.minutes:g}" in (ROOT / "docs/cluster.md").read_text()

@@ -5,7 +5,8 @@ from pathlib import Path
 from pipeline import config as settings
 from pipeline.errors import InputError
 from pipeline.given import typed_in_files
-from pipeline.project import NEEDS, batch_mem_mb, batch_runtime, check_weights, open_project
+from pipeline.needs import NEEDS, batch_mem_mb, batch_runtime
+from pipeline.project import check_weights, open_project
 from pipeline.stages import VERSIONS
 
 try:
