@@ -111,7 +111,7 @@ def test_every_mistake_of_the_sheet_is_found_with_the_images(folder, capsys):
     status, said = check(folder, capsys)
     assert status == 1
     for word in (
-        "(x,y,z for z,y,x?)",
+        "were x,y,z given?",
         "line 3, voxel_size",
         "line 4, image",
         "root 999,1,1",

@@ -14,7 +14,7 @@ from pipeline.config import Modality, parse_triple
 from pipeline.dataset import Sample
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_text
-from pipeline.images.source import VoxelSize, check_plausible, doubt, sizes
+from pipeline.images.source import VoxelSize, check_plausible, choose_voxel_size, doubt, sizes
 
 LOOKED_AT = 2_000_000  # voxels of an image that its levels are measured in: a tenth of a second
 MANY = 40  # of more samples only those are shown that something is said of
@@ -113,38 +113,28 @@ def _row(sample: Sample, fallback: VoxelSize | None, modality: str, usual: tuple
     except InputError as error:
         return Row(sample.name, kind, said=(str(error),), failed=True)
     mistakes: list[str] = []
-    own = source.measured
-    size = sample.voxel_size or own.voxel_size or (None if own.broken else fallback)
-    if size and size is fallback and own.across:
-        size = (fallback[0], *own.across)
-    if size is None:
-        why = own.unread and f" that can be used: {own.unread}"
-        mistakes.append(
-            f"no voxel size{why}: in the file, as voxel_size in samples.tsv, or --config voxel_size=z,y,x"
-        )
-    elif not all(math.isfinite(edge) and edge > 0 for edge in size):
-        mistakes.append(f"voxel size {size}: three positive numbers")
-    em = (sample.modality or modality) == "em"
-    if size and not mistakes:
-        try:
-            check_plausible("voxel size", size, "em" if em else "lm")
-        except InputError as error:
-            mistakes.append(str(error))
-    warnings = [*source.notes, *_contradiction(sample, source.voxel_size)]
-    warnings += [own.unread] if own.unread and size and not sample.voxel_size else []
+    warnings, modality = list(source.notes), sample.modality or modality
+    size: VoxelSize | None = None
+    try:
+        size, remarks = choose_voxel_size("voxel size", source, given=sample.voxel_size, fallback=fallback)
+        warnings += remarks
+        check_plausible("voxel size", size, modality)
+    except InputError as error:
+        mistakes.append(str(error))
     warnings += ["one plane: reconstructed in plane, without depth"] if source.shape[0] == 1 else []
     level: dict[str, Any] = {}
     try:
         level, odd = levels(source)
-        warnings += [] if em else odd
+        warnings += odd if modality == "lm" else []
     except InputError as error:
         mistakes.append(str(error))
     if size and not mistakes:
-        warnings += [doubt(size).removeprefix("warning: ")] if em and doubt(size) else []
-        with caught.catch_warnings(record=True) as remarks:
+        if odd_size := doubt(size, modality):
+            warnings.append(odd_size.removeprefix("warning: "))
+        with caught.catch_warnings(record=True) as told:
             caught.simplefilter("always")
             mistakes += _reference(sample, source.shape, size)
-        warnings += [str(one.message) for one in remarks]
+        warnings += [str(one.message) for one in told]
     return Row(
         sample.name,
         kind,
@@ -177,14 +167,6 @@ def levels(source) -> tuple[dict[str, float], list[str]]:
     sample = voxels[::step, ::step, ::step].ravel()
     level = intensity.levels(intensity.look(voxels), sample, integers=voxels.dtype.kind in "ui")
     return level.summary, intensity.doubts(level.summary)
-
-
-def _contradiction(sample: Sample, own: VoxelSize | None) -> list[str]:
-    given = sample.voxel_size
-    if not (given and own) or np.allclose(given, own, rtol=0.02):
-        return []
-    turned = " (x,y,z for z,y,x?)" if np.allclose(given[::-1], own, rtol=0.02) else ""
-    return [f"voxel_size {_joined(given)} in the sheet, {_joined(own)} in the file{turned}"]
 
 
 def _reference(sample: Sample, shape: tuple[int, ...], size: VoxelSize) -> list[str]:

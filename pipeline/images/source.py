@@ -208,6 +208,33 @@ def check_plausible(where: object, voxel_size: VoxelSize, modality: str) -> None
         raise InputError(where, f"voxels of {edges} um (z,y,x): is the unit right?", allowed)
 
 
+def choose_voxel_size(
+    where: object, source: Source, *, given: VoxelSize | None, fallback: VoxelSize | None
+) -> tuple[VoxelSize, list[str]]:
+    """The voxel size of the sheet (given), else the file's own, else the config's (fallback); and remarks on it.
+
+    InputError at `where` if none says a size that can be used.
+    """
+    own = source.measured
+    if given:
+        odd = contradiction(given, own.voxel_size)
+        return given, [odd] if odd else []
+    if own.voxel_size:
+        return own.voxel_size, [own.unread] if own.unread else []
+    if fallback and not own.broken:
+        if own.across:  # the config speaks for what the file leaves out, not for the rest
+            remark = f"{own.unread}: z = {fallback[0]:g} um is taken from the config"
+            return (fallback[0], *own.across), [remark]
+        return fallback, [f"{own.unread}: the config's voxel size is taken"] if own.unread else []
+    allowed = "z,y,x in um: in the file, as voxel_size in samples.tsv"
+    if own.broken:
+        raise InputError(where, f"no voxel size in its metadata that can be used: {own.unread}", allowed)
+    why = own.unread and f" that can be used: {own.unread}"
+    raise InputError(
+        where, f"no voxel size in its metadata{why}", f"{allowed}, or as voxel_size in the config"
+    )
+
+
 def contradiction(given: VoxelSize, own: VoxelSize | None) -> str:
     """A remark where a voxel size that was given is not that of the file; "" where they agree within 5 %."""
     if own is None or np.allclose(given, own, rtol=0.05, atol=0):

@@ -9,7 +9,7 @@ from pipeline import __version__, images, intensity, volume
 from pipeline.config import Modality, parse_triple
 from pipeline.errors import InputError
 from pipeline.files import whole
-from pipeline.images.source import Source, VoxelSize, check_plausible, contradiction, doubt, sizes
+from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
 
 def run(
@@ -45,7 +45,10 @@ def run(
     if problem:
         raise SystemExit(problem)
     source = images.open_image(image, channel=channel, time=time, usual=(fallback_channel, fallback_time))
-    size, remarks = choose_voxel_size(image, voxel_size, source, fallback_voxel_size)
+    given = parse_triple(f"{image}: voxel size given", voxel_size)
+    fallback = parse_triple(f"{image}: voxel size from the config", fallback_voxel_size)
+    size, remarks = choose_voxel_size(image, source, given=given, fallback=fallback)
+    remarks = [*source.notes, *remarks]
     check_plausible(image, size, modality)
     print(f"{image}: {sizes(source.shape)} voxels (z,y,x) of {size} um, {source.dtype}", flush=True)
     if odd := doubt(size, modality):
@@ -64,34 +67,6 @@ def run(
     )
     for doubt_of_image in doubts:
         print(f"warning: {doubt_of_image}")
-
-
-def choose_voxel_size(image: Path, given: str, source: Source, fallback: str) -> tuple[VoxelSize, list[str]]:
-    """The sheet's voxel size, else the file's own, else the config's, and remarks on how the file was read.
-
-    InputError where none says a positive size.
-    """
-    own, remarks = source.measured, list(source.notes)
-    if size := parse_triple(f"{image}: voxel size given", given):
-        odd = contradiction(size, own.voxel_size)
-        return size, remarks + ([odd] if odd else [])
-    if own.voxel_size:
-        return own.voxel_size, remarks + ([own.unread] if own.unread else [])
-    size = parse_triple(f"{image}: voxel size from the config", fallback)
-    if size and not own.broken:
-        if own.across:  # the config speaks for what the file leaves out, not for the rest
-            return (size[0], *own.across), [
-                *remarks,
-                f"{own.unread}: z = {size[0]:g} um is taken from the config",
-            ]
-        return size, remarks + ([f"{own.unread}: the config's voxel size is taken"] if own.unread else [])
-    allowed = "z,y,x in um: in the file, as voxel_size in samples.tsv"
-    if own.broken:
-        raise InputError(image, f"no voxel size in its metadata that can be used: {own.unread}", allowed)
-    why = own.unread and f" that can be used: {own.unread}"
-    raise InputError(
-        image, f"no voxel size in its metadata{why}", f"{allowed}, or as voxel_size in the config"
-    )
 
 
 def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels]:
