@@ -1,6 +1,7 @@
 """check, info, init: does a new user learn all that is wrong before the work, in one table?"""
 
 import inspect
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import tifffile
 
 from conftest import ROOT
-from pipeline import dataset
+from pipeline import dataset, swc
 from pipeline.__main__ import COMMANDS, main
 
 TREE = "1 1 1 1 1 1 -1\n2 3 5 5 2 1 1\n"
@@ -47,6 +48,26 @@ def test_a_sound_folder_has_a_row_an_image_and_status_0(folder, capsys):
     status, said = check(folder, capsys)
     assert status == 0
     assert "4 x 40 x 48" in said and "uint8" in said and "1 0.5 0.5" in said
+    assert "1 samples, 0 would fail, 0 with a warning" in said
+
+
+def test_a_folder_of_slices_is_told_as_slices(folder, capsys):
+    (folder / "deep").mkdir()
+    for number in range(4):
+        tifffile.imwrite(folder / f"deep/{number}.tif", tifffile.imread(folder / "good.tif")[number])
+    _, said = check(folder, capsys, "--voxel-size=1,1,1")
+    assert next(line for line in said.splitlines() if line.startswith("deep")).split()[1] == "slices"
+
+
+def test_what_python_says_of_files_is_no_warning_about_an_image(folder, capsys, monkeypatch):
+    read = swc.read
+
+    def leave_open(*arguments, **options):
+        warnings.warn("unclosed file", ResourceWarning, stacklevel=1)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(swc, "read", leave_open)
+    _, said = check(folder, capsys)
     assert "1 samples, 0 would fail, 0 with a warning" in said
 
 

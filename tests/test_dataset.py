@@ -117,6 +117,7 @@ def test_two_images_of_one_name_are_told(folder):
     lines = problems(folder)
     assert len(lines) == 3
     assert all("again, first at" in line and "allowed: each name once" in line for line in lines)
+    assert all(f"or name images in {folder / 'samples.tsv'}" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", ["-c", "c{x}", "c\nd", "c" * 120, "é" * 60])

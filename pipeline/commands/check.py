@@ -12,7 +12,7 @@ from pipeline import dataset, images
 from pipeline.commands import aligned
 from pipeline.config import Modality, parse_triple
 from pipeline.dataset import Sample
-from pipeline.errors import InputError
+from pipeline.errors import FileWarning, InputError
 from pipeline.files import format_table, write_text
 from pipeline.images.source import VoxelSize, check_plausible, choose_voxel_size, doubt, sizes
 
@@ -105,7 +105,9 @@ def run(
 
 def _row(sample: Sample, fallback: VoxelSize | None, modality: str, usual: tuple[str, str]) -> Row:
     file, within = images.split(sample.image)
-    kind = file.name[len(images.stem(file.name)) :].lstrip(".").lower() + (f":{within}" if within else "")
+    stem = images.stem(file.name)
+    kind = file.name[len(stem) :].lstrip(".").lower() if stem else images.SLICES
+    kind += f":{within}" if within else ""
     if sample.problem:
         return Row(sample.name, kind, said=(sample.problem,), failed=True)
     try:
@@ -132,9 +134,9 @@ def _row(sample: Sample, fallback: VoxelSize | None, modality: str, usual: tuple
         if odd_size := doubt(size, modality):
             warnings.append(odd_size.removeprefix("warning: "))
         with caught.catch_warnings(record=True) as told:
-            caught.simplefilter("always")
+            caught.simplefilter("always", FileWarning)
             mistakes += _reference(sample, source.shape, size)
-        warnings += [str(one.message) for one in told]
+        warnings += [str(one.message) for one in told if issubclass(one.category, FileWarning)]
     return Row(
         sample.name,
         kind,

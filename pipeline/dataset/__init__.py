@@ -37,7 +37,7 @@ def discover(
     Raises CombinedInputError with one line for each mistake in the sheet, the names and the paths.
     """
     found = _entries(Path(folder), results, may_be_empty=may_be_empty, outside=outside)
-    if problems := _problems(found, keep_wrong=keep_wrong):
+    if problems := _problems(Path(folder), found, keep_wrong=keep_wrong):
         raise CombinedInputError(problems)
     return [entry.sample for entry in found if entry.sample]
 
@@ -56,7 +56,7 @@ def look(
     except InputError as error:
         problems = getattr(error, "problems", [error])
         found = list(find_images(folder, results, outside=outside)) if (folder / SHEET).exists() else []
-    problems += _problems(found, keep_wrong=False)
+    problems += _problems(folder, found, keep_wrong=False)
     return [entry.sample for entry in found if entry.sample], [str(problem) for problem in problems]
 
 
@@ -73,8 +73,13 @@ def _entries(folder: Path, results: Path | None, *, may_be_empty: bool, outside:
     return found
 
 
-def _problems(found: list[Entry], *, keep_wrong: bool) -> list[InputError]:
+def _problems(folder: Path, found: list[Entry], *, keep_wrong: bool) -> list[InputError]:
     problems = [
         problem for entry in found for problem in entry.problems + ([] if keep_wrong else entry.wrong)
     ]
-    return [*problems, *duplicates(found)]
+    sheet = folder / SHEET
+    # Two files of a stem are often one image in two formats: which one is wanted nobody can tell but the user.
+    allowed = (
+        "each name once" if sheet.exists() else f"each name once: rename a file, or name images in {sheet}"
+    )
+    return [*problems, *duplicates(found, allowed=allowed)]

@@ -88,7 +88,7 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
-def duplicates(entries: list[Entry]) -> Iterator[InputError]:
+def duplicates(entries: list[Entry], *, allowed: str) -> Iterator[InputError]:
     """Names that some file system takes for one: equal, or equal but for case or composed accents."""
     first: dict[str, Entry] = {}
     for entry in entries:
@@ -96,4 +96,4 @@ def duplicates(entries: list[Entry]) -> Iterator[InputError]:
         if earlier is not entry and entry.name:
             same = "" if entry.name == earlier.name else f" as {earlier.name!r}: one folder on some systems"
             found = f"sample name {entry.name!r} again, first at {earlier.where}{same}"
-            yield InputError(entry.where, found, "each name once")
+            yield InputError(entry.where, found, allowed)
