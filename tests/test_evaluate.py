@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 
+from pipeline import swc
 from pipeline.__main__ import main
+from pipeline.errors import FileWarning
+from pipeline.stages.evaluate import _read
 
 LINE = "1 1 0 0 0 1 -1\n2 3 100 0 0 1 1\n"
 SHORT = "1 1 0 0 0 1 -1\n2 3 60 0 0 1 1\n"
@@ -230,6 +234,21 @@ def test_what_the_reader_says_of_a_reference_is_among_the_warnings(tmp_path, fil
     options = ("--prediction", prediction, "--reference", reference, "--image", tmp_path / "image.zarr")
     assert "SCALE 2 2 2" in evaluate(tmp_path, *options)["warnings"]
     assert capsys.readouterr().err.count("SCALE 2 2 2") == 1
+
+
+def test_what_python_says_of_open_files_is_no_doubt(monkeypatch, files):
+    (path,) = files(a="# SCALE 2 2 2\n" + LINE)
+    read = swc.read
+
+    def leave_open(*arguments, **options):
+        warnings.warn("unclosed file", ResourceWarning, stacklevel=1)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(swc, "read", leave_open)
+    doubts: list[str] = []
+    with pytest.warns(FileWarning):
+        _read(path, doubts)
+    assert len(doubts) == 1 and "SCALE" in doubts[0]
 
 
 @pytest.mark.parametrize("names", [("a.SWC", "a.swc"), ("a.eswc", "a.swc"), ("a.swc", "a.ESWC")])

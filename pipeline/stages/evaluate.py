@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pipeline import config, neurons, scoring, swc
-from pipeline.errors import InputError
+from pipeline.errors import FileWarning, InputError
 from pipeline.files import format_table, write_json, write_text
 
 Triple = tuple[float, float, float]
@@ -177,10 +177,11 @@ def _score(
 def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
     """A tree; what the reader says of the file goes to stderr, as always, and to `doubts`."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", FileWarning)
         tree = swc.read(path, **options)
     for one in caught:
-        doubts.append(str(one.message))
+        if issubclass(one.category, FileWarning):  # not, say, that Python has found a file left open
+            doubts.append(str(one.message))
         warnings.warn(one.message, stacklevel=2)
     return tree
 
