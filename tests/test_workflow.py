@@ -686,6 +686,8 @@ def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(re
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # What a shell starts in the background ignores it, and so would all that tests start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 300
     while not list(tmp_path.glob("results/*/log/infer.txt")) and time.monotonic() < until:
