@@ -56,6 +56,12 @@ class Trace(Settings):
         ge=0,
         lt=1,
     )
+    signal: float = setting(
+        1.5,
+        "Branches must be brighter than what lies beside them by this many times the noise, short ones by more.",
+        why="WHY",
+        ge=0,
+    )
     spur_um: float = setting(
         1.0,
         "Branches must gain more than this length (um).",

@@ -6,9 +6,9 @@ import numpy as np
 
 from pipeline import swc
 from pipeline.config.trace import Trace
-from pipeline.neurons import Neuron
+from pipeline.neurons import NOTHING, Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, graph, prune, radius, root, skeleton
+from pipeline.tracing import bridge, evidence, graph, prune, radius, root, skeleton
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
@@ -47,6 +47,7 @@ def trace(
         soma_um=settings.soma_um,
     )
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
+    forest = swc.take(forest, evidence.lit(forest, field, signal=settings.signal))
     forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     if not len(forest):
         return Traced([], [])
@@ -63,7 +64,8 @@ def trace(
     else:
         found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
     left_out = [] if settings.neurons == "all" else _others(forest, found[0], settings.min_length_um)
-    return Traced([_finish(hung, bridges, field, settings) for hung in found], left_out)
+    finished = [_finish(hung, bridges, field, settings) for hung in found]
+    return Traced([each for each in finished if len(each.tree)], left_out)
 
 
 def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
@@ -80,6 +82,8 @@ def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neur
     """Prune a hung tree, draw its lines through the middle of the neurite, measure radii and confidence."""
     tree, smooth_um = hung.tree, settings.smooth_um
     rows, parent = prune.prune(tree, field, settings)
+    if not len(rows):
+        return NOTHING
     cost = np.where(parent == tree.parent, bridges.cost_of(hung.rows, tree.parent), np.nan)[rows]
     tree = swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), rows)
     # Voxel steps out of the way first: cross-sections need the direction of the line.
