@@ -8,7 +8,7 @@ VERSIONS = {
     "infer": 3,
     "stack": 2,
     "segment": 2,
-    "trace": 2,
+    "trace": 3,
     "agglomerate": 1,
     "skeletonize": 1,
     "evaluate": 2,

@@ -44,13 +44,14 @@ def contrast(tree: Tree, field: Field) -> np.ndarray:
     beside = np.min([np.median(np.maximum(side[:, :half], side[:, half:]), axis=1) for side in sides], axis=0)
     ring = tree.xyz[:, None] + way[:, ::2] * (tree.radius / 2)[:, None, None]
     bright = (_seen(field, tree.xyz) + _seen(field, ring).sum(1)) / (1 + half)
-    spread = 1.4826 * np.median(np.abs(sides[0] - np.median(sides[0], axis=1, keepdims=True)), axis=1)
+    # From the median down: neighbours are bright and no noise.
+    spread = np.subtract(*np.quantile(sides[0], (0.5, 0.16), axis=1))
     return (bright - beside) / np.maximum(spread, 1)
 
 
 def asked(length_um: np.ndarray, radius_um: np.ndarray, signal: float) -> np.ndarray:
     """Mean contrast (sigma) that a branch of this length and radius must have."""
-    thicknesses = np.maximum(length_um / (2 * np.maximum(radius_um, 1e-6)), 0.25)
+    thicknesses = np.maximum(length_um / (2 * np.maximum(radius_um, 1e-6)), 3)
     return signal * (1 + SHORT / np.sqrt(thicknesses))
 
 

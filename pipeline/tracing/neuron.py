@@ -8,7 +8,7 @@ from pipeline import swc
 from pipeline.config.trace import Trace
 from pipeline.neurons import NOTHING, Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, evidence, graph, prune, radius, root, skeleton
+from pipeline.tracing import bridge, evidence, graph, prune, radius, root, skeleton, split
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
@@ -65,7 +65,40 @@ def trace(
         found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
     left_out = [] if settings.neurons == "all" else _others(forest, found[0], settings.min_length_um)
     finished = [_finish(hung, bridges, field, settings) for hung in found]
-    return Traced([each for each in finished if len(each.tree)], left_out)
+    finished = [each for each in finished if len(each.tree)]
+    if settings.neurons == "all":
+        finished = [part for each in finished for part in _apart(each, field, settings)]
+        finished.sort(key=lambda each: (each.tree.type[0] != swc.SOMA, -swc.cable_length(each.tree)))
+    return Traced(finished, left_out)
+
+
+def _apart(neuron: Neuron, field: Field, settings: Trace) -> list[Neuron]:
+    """The neurons that a traced tree is of, each hung from its own root."""
+    tree = neuron.tree
+    soma = np.flatnonzero((tree.type == swc.SOMA) | (tree.radius >= settings.soma_um))
+    parts = split.neurons(tree, field, soma=soma, min_length_um=settings.min_length_um)
+    if len(parts) == 1:
+        return [neuron]
+    known = Bridges(*_linked(neuron))
+    made = []
+    for part in parts:
+        hung = root.longest(part.tree, field.shape, field.voxel_size, soma_um=settings.soma_um)
+        rows = part.rows[hung.rows]
+        soma_here = (hung.tree.parent < 0) & (hung.tree.radius >= settings.soma_um)
+        one = Tree(
+            hung.tree.xyz, hung.tree.radius, hung.tree.parent, np.where(soma_here, swc.SOMA, 0)
+        )
+        order = swc.depth_first(one)
+        cost = known.cost_of(rows, one.parent)[order]
+        one = swc.take(one, order)
+        made.append(Neuron(one, along_edges(one, field), cost))
+    return made
+
+
+def _linked(neuron: Neuron) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of a neuron that lie in links, as pairs of rows, the smaller first, and what the links cost."""
+    child = np.flatnonzero(np.isfinite(neuron.link_cost) & (neuron.tree.parent >= 0))
+    return np.sort(np.stack([child, neuron.tree.parent[child]], 1), axis=1), neuron.link_cost[child]
 
 
 def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
