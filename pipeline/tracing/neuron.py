@@ -51,8 +51,8 @@ def trace(
     )
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
     forest = swc.take(forest, evidence.lit(forest, field, signal=settings.signal))
-    forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     forest = soma.joined(forest, somata)
+    forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     if not len(forest):
         return Traced([], [])
     if settings.neurons == "all":

@@ -8,7 +8,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
-from pipeline import swc
+from pipeline import intensity, swc
 from pipeline.intensity import CELL
 from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
@@ -25,16 +25,21 @@ RAYS, ENDED, WIDE, SPREAD = 200, 0.8, 1.5, 0.3
 SEEN = 0.6
 # Centres of two somata are this share of the sum of their radii apart, or they are one.
 APART = 0.9
+# Stems are looked for up to so many radii from a soma's surface.
+STEM = 0.6
+# Shorter pieces (um) beside a soma are what is left of its rim.
+SPECK_UM = 1.0
 # An arm starts within so many um, and this share of the radius, from the surface.
 NEAR_UM, NEAR_SHARE = 2.0, 0.25
 
 
 @dataclass(frozen=True)
 class Soma:
-    """xyz: centre, um. radius: um."""
+    """xyz: centre, um. radius: um. light: in its middle, in units of the noise."""
 
     xyz: tuple[float, float, float]
     radius: float
+    light: float
 
 
 def find(field: Field, *, soma_um: float) -> list[Soma]:
@@ -62,37 +67,59 @@ def find(field: Field, *, soma_um: float) -> list[Soma]:
 
 
 def filled(field: Field, labels: np.ndarray, somata: list[Soma]) -> tuple[Field, np.ndarray]:
-    """The field with all of each soma certain, and the labels without them and what surrounds them: arms are left.
+    """The field with each soma and its stems certain, and labels of what is left without the somata: arms.
 
-    The network sees a ring where a soma is larger than what it knows; a line around it would be no neurite.
+    The network sees a ring where a soma is larger than what it knows, and may see nothing of the thick beginnings of
+    its arms: what is half as bright as the soma and hangs together with it is neurite too, up to STEM radii from its
+    surface. Labels are numbered anew.
     """
     if not somata:
         return field, labels
-    probability, labels = field.probability.copy(), labels.copy()
+    probability, arms = field.probability.copy(), labels > 0
     for one in somata:
-        box, away = _around(field, one, one.radius + 1.5)
-        probability[box][away <= one.radius] = 255
-        labels[box][away <= 1.03 * one.radius + 0.5] = 0
-    return replace(field, probability=probability), labels
+        box, away = _around(field, one, (1 + STEM) * one.radius)
+        bright = _seen(field, box) > one.light / 2
+        bright &= away <= (1 + STEM) * one.radius
+        bright |= away <= one.radius
+        body = cc3d.connected_components(bright, connectivity=6)
+        body = body == body.flat[away.argmin()]
+        probability[box][body] = 255
+        arms[box] |= body
+    for one in somata:
+        box, away = _around(field, one, one.radius + 2.0)
+        arms[box][away <= 1.03 * one.radius + 0.5] = False
+    return replace(field, probability=probability), cc3d.connected_components(arms, connectivity=26)
 
 
 def joined(forest: Tree, somata: list[Soma]) -> Tree:
-    """The forest with a node for each soma, and an edge to it from each arm: an end that lies near its surface."""
+    """The forest with a node for each soma, and an edge to it from each arm: an end that lies near its surface.
+
+    Of a piece that comes near without such an end, the nearest node. Loops that arms make which touch elsewhere are
+    opened there.
+    """
     for one in somata:
         away = np.linalg.norm(forest.xyz - one.xyz, axis=1)
         forest = swc.take(forest, np.flatnonzero(away > one.radius))
         away = away[away > one.radius]
         reach = (1 + NEAR_SHARE) * one.radius + NEAR_UM
-        ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach))
-        piece = graph.pieces(forest) if len(forest) else np.zeros(0, int)
-        length = np.bincount(piece, weights=swc.edge_lengths(forest)) if len(forest) else np.zeros(0)
-        ends = [end for end in ends if length[piece[end]] > 1.0 and _points_at(forest, end, np.array(one.xyz))]
-        # A piece that passes by has no end here.
-        links = [(int(end), len(forest)) for end in ends]
+        piece = graph.pieces(forest)
+        length = np.bincount(piece, weights=swc.edge_lengths(forest))
+        long = (length[piece] > SPECK_UM) if len(forest) else np.zeros(0, bool)
+        near = (away < reach) & long
+        ends = [
+            int(end)
+            for end in np.flatnonzero(near & (graph.degree(forest) <= 1))
+            if _points_at(forest, end, np.array(one.xyz))
+        ]
+        for number in np.setdiff1d(piece[near & (away < one.radius + 2 * NEAR_UM)], piece[ends]):
+            ends.append(int(np.where(piece == number, away, np.inf).argmin()))
+        links = np.array([(end, len(forest)) for end in ends], np.int64).reshape(-1, 2)
+        edges = np.concatenate([graph.edges(forest), links])
         forest = graph.rooted(
             np.concatenate([forest.xyz, [one.xyz]]),
             np.append(forest.radius, one.radius),
-            np.concatenate([graph.edges(forest), np.array(links, np.int64).reshape(-1, 2)]),
+            edges,
+            kept=np.arange(len(edges)) >= len(edges) - len(links),
         )
     return forest
 
@@ -222,7 +249,7 @@ def _measured(field: Field, xyz: np.ndarray, radius: float) -> Soma | None:
     lower, upper = np.quantile(length[good], (0.25, 0.75))
     if upper - lower > SPREAD * median or (length[good] > WIDE * median).mean() > 1 - ENDED:
         return None
-    return Soma(tuple(float(place) for place in xyz), float(radius))
+    return Soma(tuple(float(place) for place in xyz), float(radius), float(middle))
 
 
 def _exact(value: np.ndarray, first: np.ndarray, level: float) -> np.ndarray:
@@ -255,6 +282,13 @@ def _around(field: Field, one: Soma, reach_um: float) -> tuple[tuple[slice, ...]
     axes = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high))]
     square = sum(((axis - at) * size) ** 2 for axis, at, size in zip(axes, centre, field.voxel_size))
     return tuple(slice(a, b) for a, b in zip(low, high)), np.sqrt(square)
+
+
+def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
+    """The light in a box, blurred by a pixel: float32 (z, y, x)."""
+    counts, level = field.light.counts[box], field.light.level
+    sides = [(side.start, side.stop) for side in box]
+    return ndimage.gaussian_filter(intensity.above(counts, level, sides), (0.5, 1, 1))
 
 
 def _points_at(forest: Tree, end: int, xyz: np.ndarray) -> bool:
