@@ -29,7 +29,9 @@ APART = 0.9
 STEM = 0.6
 # Shorter pieces (um) beside a soma are what is left of its rim.
 SPECK_UM = 1.0
-# An arm starts within so many um, and this share of the radius, from the surface.
+# An arm that was cut from a soma ends at its rim, its round end drawn back by its radius.
+RIM_RADII = 1.5
+# Else an arm starts within so many um, and this share of the radius, from the surface.
 NEAR_UM, NEAR_SHARE = 2.0, 0.25
 
 
@@ -87,7 +89,7 @@ def filled(field: Field, labels: np.ndarray, somata: list[Soma]) -> tuple[Field,
         arms[box] |= body
     for one in somata:
         box, away = _around(field, one, one.radius + 2.0)
-        arms[box][away <= 1.03 * one.radius + 0.5] = False
+        arms[box][away <= _rim(one)] = False
     return replace(field, probability=probability), cc3d.connected_components(arms, connectivity=26)
 
 
@@ -101,18 +103,19 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
         away = np.linalg.norm(forest.xyz - one.xyz, axis=1)
         forest = swc.take(forest, np.flatnonzero(away > one.radius))
         away = away[away > one.radius]
-        reach = (1 + NEAR_SHARE) * one.radius + NEAR_UM
         piece = graph.pieces(forest)
         length = np.bincount(piece, weights=swc.edge_lengths(forest))
-        long = (length[piece] > SPECK_UM) if len(forest) else np.zeros(0, bool)
-        near = (away < reach) & long
-        ends = [
-            int(end)
-            for end in np.flatnonzero(near & (graph.degree(forest) <= 1))
-            if _points_at(forest, end, np.array(one.xyz))
-        ]
-        for number in np.setdiff1d(piece[near & (away < one.radius + 2 * NEAR_UM)], piece[ends]):
-            ends.append(int(np.where(piece == number, away, np.inf).argmin()))
+        rim = _rim(one) + RIM_RADII * forest.radius + 1.0
+        reach = np.maximum((1 + NEAR_SHARE) * one.radius + NEAR_UM, rim)
+        ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & (length[piece] > SPECK_UM))
+        ends = np.array([end for end in ends if _points_at(forest, end, np.array(one.xyz))], np.int64)
+        # The nearest of a piece may lie in a gap; others belong to the soma where they were cut from it.
+        ends = ends[np.lexsort((away[ends], piece[ends]))]
+        nearest = np.unique(piece[ends], return_index=True)[1]
+        ends = np.union1d(ends[nearest], ends[away[ends] < rim[ends]])
+        beside = np.flatnonzero((away < rim) & (length[piece] > SPECK_UM) & ~np.isin(piece, piece[ends]))
+        beside = beside[np.lexsort((away[beside], piece[beside]))]
+        ends = np.append(ends, beside[np.unique(piece[beside], return_index=True)[1]])
         links = np.array([(end, len(forest)) for end in ends], np.int64).reshape(-1, 2)
         edges = np.concatenate([graph.edges(forest), links])
         forest = graph.rooted(
@@ -282,6 +285,11 @@ def _around(field: Field, one: Soma, reach_um: float) -> tuple[tuple[slice, ...]
     axes = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high))]
     square = sum(((axis - at) * size) ** 2 for axis, at, size in zip(axes, centre, field.voxel_size))
     return tuple(slice(a, b) for a, b in zip(low, high)), np.sqrt(square)
+
+
+def _rim(one: Soma) -> float:
+    """um from the centre of a soma to where its arms are cut off: its surface and the blur of it."""
+    return 1.03 * one.radius + 0.5
 
 
 def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
