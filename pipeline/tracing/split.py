@@ -1,9 +1,12 @@
 """One tree to several neurons: where two cross or touch, what goes straight on stays together.
 
 An image in which neurites touch gives one piece of foreground and one tree. Where four arms meet in two straight
-lines, two neurites cross: no neuron branches like that. Lines that pass the crossing get a copy each of what they
-share. Crossings of a neuron with itself leave it whole, for it hangs together elsewhere: loops that the skeleton had to
-open are closed again first. Two somata that still hang together are cut where the way between them is weakest.
+lines, two neurites cross: no neuron branches like that. The stretches between branch points are the nodes of a graph
+whose edges say for or against being one neuron: attached arms for, the two lines of a crossing and two somata against.
+Its cheapest partition (a multicut, by greedy contraction) cuts where the evidence is weakest, and leaves a neuron that
+crosses itself whole, since it hangs together elsewhere. Loops that the skeleton had to open are closed before.
+
+Keuper et al. 2015 (greedy additive edge contraction), doi:10.1109/ICCV.2015.204.
 """
 
 from collections.abc import Iterator
@@ -21,10 +24,14 @@ from pipeline.tracing.field import Field
 SHARED_UM = 10.0
 # An arm's direction, radius and brightness are those between so many um from the crossing, the first but its radius.
 NEAR_UM, FAR_UM = 0.5, 7.0
-# Degrees that two arms of one neurite bend at most, and those of both neurites together.
-BEND, BENDS = 50.0, 70.0
-# So many degrees of bend weigh as much as radii (brightnesses) that differ e-fold.
-RADIUS, BRIGHTNESS = 30.0, 20.0
+# So many degrees of bend weigh as much as radii (brightnesses) that differ e-fold, as a um that is shared.
+RADIUS, BRIGHTNESS, SHARED = 30.0, 20.0, 6.0
+# Degrees at which a crossing is as likely as not (both of its lines together), and what weighs 1.
+CROSSING, UNIT = 95.0, 20.0
+# Degrees at which an arm is attached to its branch point by the least weight, what weighs 1 more, least and most.
+ATTACHED, ATTACHED_UNIT, LOOSE, FIRM = 110.0, 40.0, 0.3, 2.0
+# What speaks for the line of a crossing, for an arm and its soma, for a loop that was opened; against two somata.
+LINE, ARM, LOOP, TWO_SOMATA = 2.0, 3.0, 2.0, -1e6
 # The gap (um) of a loop that was opened, and how straight its ends must face each other (cosine).
 LOOP_UM, FACING = 6.0, 0.5
 
@@ -51,18 +58,129 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
 
     What would be shorter than min_length_um stays with what it touches.
     """
+    if len(tree) < 2:
+        return [Part(tree, np.arange(len(tree)))]
     near = _neighbours(tree)
+    brightness = np.ones(len(tree))
+    if field.light is not None:
+        brightness = np.maximum(field.light.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
+    arms = _Arms(tree, brightness, near)
     loops = _opened_loops(tree, field)
-    found = _crossings(tree, field, near, set(soma.tolist()))
-    while True:
-        parts = _apart(tree, found, loops)
-        short = [part.rows for part in parts if swc.cable_length(part.tree) < min_length_um]
-        ends = {int(row) for rows in short for row in rows}
-        kept = [each for each in found if not ends & {row for pair in each.pairs for row in pair}]
-        if len(parts) == 1 or len(kept) == len(found):
+    found = _crossings(arms, near, set(soma.tolist()))
+    sections = _Sections(tree, soma)
+    weights = _weights(arms, sections, found, loops, soma)
+    owner = _partition(weights, sections.count)
+    owner = _long_enough(tree, sections, owner, weights, min_length_um)
+    if len(set(owner)) == 1:
+        return [Part(tree, np.arange(len(tree)))]
+    return _apart(tree, arms, sections, owner, found, loops)
+
+
+@dataclass(eq=False)
+class _Sections:
+    """The stretches between branch points, roots, somata and tips: nodes of the graph; one more for each soma.
+
+    of_edge: (n,) the section that the edge from each row to its parent lies in, -1 for a root.
+    """
+
+    tree: Tree
+    soma: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.of_edge = np.full(len(self.tree), -1)
+        self.count = 0
+        for section in graph.sections(self.tree):
+            cuts = np.flatnonzero(np.isin(section[1:-1], self.soma)) + 1
+            for part in np.split(np.arange(1, len(section)), cuts):
+                self.of_edge[section[part]] = self.count
+                self.count += 1
+        self.of_soma = {int(row): self.count + number for number, row in enumerate(self.soma)}
+        self.count += len(self.soma)
+
+    def between(self, one: int, two: int) -> int:
+        """The section that the edge between two neighbours lies in."""
+        return int(self.of_edge[one] if self.tree.parent[one] == two else self.of_edge[two])
+
+
+def _weights(arms: "_Arms", sections: _Sections, found: list[Crossing], loops, soma) -> dict[tuple[int, int], float]:
+    """(section, section): what speaks for (above 0) or against their being one neuron."""
+    weights: dict[tuple[int, int], float] = {}
+
+    def add(one: int, two: int, value: float) -> None:
+        if one != two:
+            pair = (min(one, two), max(one, two))
+            weights[pair] = weights.get(pair, 0.0) + value
+
+    crossed = {row for each in found for row in each.shared}
+    for each in found:
+        ends = each.shared[0], each.shared[-1]
+        lines = [tuple(sections.between(end, row) for end, row in zip(ends, pair)) for pair in each.pairs]
+        for line in lines:
+            add(*line, LINE)
+        against = max((CROSSING - each.cost) / UNIT, 0.0)
+        add(lines[0][0], lines[1][0], -against / 2)
+        add(lines[0][1], lines[1][1], -against / 2)
+        if len(each.shared) > 1:  # whose it is does not matter: it goes with either
+            add(sections.between(*each.shared[:2]), lines[0][0], LOOSE)
+    somata = set(soma.tolist())
+    for node, rows in enumerate(arms.near):
+        if node in somata:
+            for row in rows:
+                add(sections.of_soma[node], sections.between(node, row), ARM)
+        elif len(rows) == 2:
+            add(*(sections.between(node, row) for row in rows), LINE)
+        elif len(rows) > 2 and node not in crossed:
+            for row in rows:
+                cost, other = min((arms.cost(node, row, node, other), other) for other in rows if other != row)
+                value = float(np.clip(LOOSE + (ATTACHED - cost) / ATTACHED_UNIT, LOOSE, FIRM))
+                add(sections.between(node, row), sections.between(node, other), value)
+    for one, two in loops:
+        add(sections.between(one, arms.near[one][0]), sections.between(two, arms.near[two][0]), LOOP)
+    for one in sections.of_soma.values():
+        for two in sections.of_soma.values():
+            if one < two:
+                add(one, two, TWO_SOMATA)
+    return weights
+
+
+def _partition(weights: dict[tuple[int, int], float], count: int) -> list[int]:
+    """Owner of each node: the strongest edge is contracted, parallel ones added up, until none speaks for it."""
+    owner = list(range(count))
+    edges = dict(weights)
+    while edges:
+        (one, two), value = max(edges.items(), key=lambda item: (item[1], -item[0][0], -item[0][1]))
+        if value <= 0:
             break
-        found = kept
-    return [piece for part in parts for piece in _one_soma_each(part, field, soma)]
+        owner = [one if each == two else each for each in owner]
+        merged: dict[tuple[int, int], float] = {}
+        for (a, b), value in edges.items():
+            a, b = (one if each == two else each for each in (a, b))
+            if a != b:
+                pair = (min(a, b), max(a, b))
+                merged[pair] = merged.get(pair, 0.0) + value
+        edges = merged
+    return owner
+
+
+def _long_enough(tree: Tree, sections: _Sections, owner: list[int], weights, min_length_um: float) -> list[int]:
+    """Owners once each part that is too short has gone to the one that most speaks for."""
+    each = np.bincount(sections.of_edge[tree.parent >= 0], swc.edge_lengths(tree)[tree.parent >= 0], sections.count)
+    with_soma = set(sections.of_soma.values())
+    while True:
+        length: dict[int, float] = {}
+        for node, mine in enumerate(owner):
+            length[mine] = length.get(mine, 0.0) + each[node]
+        short = [mine for mine, um in length.items() if um < min_length_um]
+        short = [mine for mine in short if not any(owner[node] == mine for node in with_soma)]
+        pull: dict[tuple[int, int], float] = {}
+        for (one, two), value in weights.items():
+            for mine, other in ((owner[one], owner[two]), (owner[two], owner[one])):
+                if mine != other and mine in short and value > TWO_SOMATA / 2:
+                    pull[mine, other] = pull.get((mine, other), 0.0) + value
+        if not pull:
+            return owner
+        mine, other = max(pull, key=lambda pair: (-length[pair[0]], pull[pair], pair))
+        owner = [other if one == mine else one for one in owner]
 
 
 def _neighbours(tree: Tree) -> list[list[int]]:
@@ -101,13 +219,9 @@ def _opened_loops(tree: Tree, field: Field) -> list[tuple[int, int]]:
     return chosen
 
 
-def _crossings(tree: Tree, field: Field, near: list[list[int]], soma: set[int]) -> list[Crossing]:
+def _crossings(arms: "_Arms", near: list[list[int]], soma: set[int]) -> list[Crossing]:
     """Where two lines cross, the surest first; no two of them share a node."""
-    brightness = np.ones(len(tree))
-    if field.light is not None:
-        brightness = np.maximum(field.light.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
-    arms = _Arms(tree, brightness, near)
-    candidates = sorted(_candidates(tree, arms, near, soma), key=lambda each: (each.cost, each.shared))
+    candidates = sorted(_candidates(arms.tree, arms, near, soma), key=lambda each: (each.cost, each.shared))
     taken: set[int] = set()
     chosen = []
     for each in candidates:
@@ -145,11 +259,12 @@ def _pairings(node: int, rows: list[int]):
 
 
 def _best(arms: "_Arms", shared: list[int], *ways) -> Iterator[Crossing]:
-    """The best way to pair the arms, where both pairs are straight enough."""
-    costs = [[arms.cost(*pair) for pair in way] for way in ways]
-    best = min(range(len(ways)), key=lambda way: sum(costs[way]))
-    if max(costs[best]) <= BEND and sum(costs[best]) <= BENDS:
-        yield Crossing(shared, [(pair[1], pair[3]) for pair in ways[best]], sum(costs[best]))
+    """The best way to pair the arms, where two lines are more likely than a neurite that branches twice."""
+    length = np.linalg.norm(np.diff(arms.tree.xyz[shared], axis=0), axis=1).sum()
+    costs = [sum(arms.cost(*pair) for pair in way) + SHARED * float(length) for way in ways]
+    best = int(np.argmin(costs))
+    if costs[best] < CROSSING:
+        yield Crossing(shared, [(pair[1], pair[3]) for pair in ways[best]], costs[best])
 
 
 @dataclass(eq=False)
@@ -193,70 +308,34 @@ class _Arms:
         return float(np.linalg.norm(self.tree.xyz[one] - self.tree.xyz[two]))
 
 
-def _apart(tree: Tree, found: list[Crossing], loops: list[tuple[int, int]]) -> list[Part]:
-    """The pieces of a tree (and its closed loops) once each crossing is two lines that pass each other."""
-    edges = {tuple(sorted(edge)) for edge in graph.edges(tree).tolist()} | {tuple(sorted(loop)) for loop in loops}
-    origin = list(range(len(tree)))
+def _apart(tree: Tree, arms: "_Arms", sections: _Sections, owner: list[int], found, loops) -> list[Part]:
+    """The parts of a tree, each hung together; what two of them share is in both."""
+    crossed = {}
     for each in found:
-        shared = each.shared
-        first_side = {row for row in (pair[0] for pair in each.pairs)}
-        edges -= {edge for edge in edges if set(edge) & set(shared)}
-        for number, (one, two) in enumerate(each.pairs):
-            copies = shared if number == 0 else list(range(len(origin), len(origin) + len(shared)))
-            if number:
-                origin += shared
-            chain = [one, *copies, two] if one in first_side else [two, *copies, one]
-            edges |= {tuple(sorted(edge)) for edge in zip(chain[:-1], chain[1:])}
-    rows = np.array(origin)
-    whole = graph.rooted(tree.xyz[rows], tree.radius[rows], np.array(sorted(edges)).reshape(-1, 2))
-    whole = Tree(whole.xyz, whole.radius, whole.parent, tree.type[rows])
-    piece = graph.pieces(whole)
-    parts = [np.flatnonzero(piece == number) for number in range(piece.max() + 1)]
-    return [Part(swc.take(whole, part), rows[part]) for part in parts]
-
-
-def _one_soma_each(part: Part, field: Field, soma: np.ndarray) -> list[Part]:
-    """A part cut where the way between two of its somata is weakest, until each has one at most."""
-    mine = np.flatnonzero(np.isin(part.rows, soma))
-    if len(mine) < 2:
-        return [part]
-    tree = graph.rooted(part.tree.xyz, part.tree.radius, graph.edges(part.tree), root=int(mine[0]))
-    away = np.linalg.norm(tree.xyz[mine] - tree.xyz[mine[0]], axis=1)
-    way = [int(mine[1 + away[1:].argmin()])]
-    while tree.parent[way[-1]] >= 0:
-        way.append(int(tree.parent[way[-1]]))
-    cut = _weakest(tree, field, way)
-    parent = tree.parent.copy()
-    parent[cut] = -1
-    loose = Tree(tree.xyz, tree.radius, parent, part.tree.type)
-    piece = graph.pieces(loose)
-    parts = [np.flatnonzero(piece == number) for number in range(piece.max() + 1)]
-    halves = [Part(swc.take(loose, rows), part.rows[rows]) for rows in parts]
-    return [each for half in halves for each in _one_soma_each(half, field, soma)]
-
-
-def _weakest(tree: Tree, field: Field, way: list[int]) -> int:
-    """The row on a way (from a node up to the root) whose edge to the parent is to be cut.
-
-    Where an arm leaves the branch point that it hangs on least straight; of a way without branch points where
-    the probability is least.
-    """
-    near = _neighbours(tree)
-    arms = _Arms(tree, np.ones(len(tree)), near)
-    worst, cut = -1.0, -1
-    for below, node, above in zip(way, way[1:], way[2:]):
-        if len(near[node]) < 3:
+        ends = each.shared[0], each.shared[-1]
+        lines = [owner[sections.between(ends[0], pair[0])] for pair in each.pairs]
+        if lines[0] != lines[1]:
+            crossed |= {row: lines for row in each.shared}
+    parts = []
+    for mine in sorted(set(owner)):
+        edges = {
+            (int(min(child, parent)), int(max(child, parent)))
+            for child, parent in graph.edges(tree).tolist()
+            if owner[sections.of_edge[child]] == mine or (child in crossed and parent in crossed and mine in crossed[child])
+        }
+        # Loops are closed within a neuron alone.
+        for one, two in loops:
+            ends = (sections.between(row, arms.near[row][0]) for row in (one, two))
+            if {owner[end] for end in ends} == {mine}:
+                edges.add((min(one, two), max(one, two)))
+        rows = np.unique([row for edge in edges for row in edge])
+        if not len(rows):
             continue
-        for arm, row in ((below, below), (above, node)):
-            others = [other for other in near[node] if other != arm]
-            bend = min(arms.cost(node, arm, node, other) for other in others)
-            if bend > worst:
-                worst, cut = bend, row
-    if cut < 0:
-        inner = way[:-1]
-        middle = (tree.xyz[inner] + tree.xyz[way[1:]]) / 2
-        cut = inner[int(field.at(middle).argmin())]
-    return cut
+        pairs = np.searchsorted(rows, np.array(sorted(edges)))
+        whole = graph.rooted(tree.xyz[rows], tree.radius[rows], pairs)
+        whole = Tree(whole.xyz, whole.radius, whole.parent, tree.type[rows])
+        parts.append(Part(whole, rows))
+    return parts
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
