@@ -32,6 +32,9 @@ CROSSING, UNIT = 95.0, 20.0
 ATTACHED, ATTACHED_UNIT, LOOSE, FIRM = 110.0, 40.0, 0.3, 2.0
 # What speaks for the line of a crossing, for an arm and its soma, for a loop that was opened; against two somata.
 LINE, ARM, LOOP, TWO_SOMATA = 2.0, 3.0, 2.0, -1e6
+# A neurite grows thinner from its root on: two stretches of so many um with a thinner one between them are of two
+# neurons, as sure as not where radii differ VALLEY-fold, what weighs 1 and most.
+STRETCH_UM, VALLEY, VALLEY_UNIT, VALLEY_MOST = 5.0, 1.8, 1.4, 3.0
 # The gap (um) of a loop that was opened, and how straight its ends must face each other (cosine).
 LOOP_UM, FACING = 6.0, 0.5
 
@@ -134,6 +137,10 @@ def _weights(arms: "_Arms", sections: _Sections, found: list[Crossing], loops, s
                 cost, other = min((arms.cost(node, row, node, other), other) for other in rows if other != row)
                 value = float(np.clip(LOOSE + (ATTACHED - cost) / ATTACHED_UNIT, LOOSE, FIRM))
                 add(sections.between(node, row), sections.between(node, other), value)
+    for one, two, fold in _valleys(arms, sections):
+        value = np.log(fold / VALLEY) / np.log(VALLEY_UNIT)
+        if value > 0:
+            add(one, two, -float(min(value, VALLEY_MOST)))
     for one, two in loops:
         add(sections.between(one, arms.near[one][0]), sections.between(two, arms.near[two][0]), LOOP)
     for one in sections.of_soma.values():
@@ -141,6 +148,39 @@ def _weights(arms: "_Arms", sections: _Sections, found: list[Crossing], loops, s
             if one < two:
                 add(one, two, TWO_SOMATA)
     return weights
+
+
+def _valleys(arms: "_Arms", sections: _Sections) -> Iterator[tuple[int, int, float]]:
+    """Pairs of thick sections, and how many times thicker the thinner one is than the thinnest between them."""
+    tree = arms.tree
+    inner = np.flatnonzero(tree.parent >= 0)
+    order = inner[np.argsort(sections.of_edge[inner], kind="stable")]
+    rows = np.split(order, np.searchsorted(sections.of_edge[order], np.arange(1, sections.count)))
+    long = np.bincount(sections.of_edge[inner], swc.edge_lengths(tree)[inner], sections.count) >= STRETCH_UM
+    # Thinner than the blur, a neurite has the light of its cross-section and the radius of the blur.
+    radius = np.array([np.median((tree.radius**2 * arms.brightness)[part]) if len(part) else np.inf for part in rows])
+    near: list[set[int]] = [set() for _ in rows]
+    for node, ways in enumerate(arms.near):
+        here = {sections.between(node, row) for row in ways} | ({sections.of_soma[node]} if node in sections.of_soma else set())
+        for one in here:
+            near[one] |= here - {one}
+    soma = set(sections.of_soma.values())
+    known = [bool(long[one]) or one in soma for one in range(sections.count)]
+    for one in range(sections.count):
+        if not known[one]:
+            continue
+        least = {one: np.inf}
+        todo = [one]
+        while todo:
+            here = todo.pop()
+            for other in near[here]:
+                if other not in least:
+                    through = radius[here] if known[here] and here != one else np.inf
+                    least[other] = min(least[here], through)
+                    todo.append(other)
+        for other, valley in least.items():
+            if other > one and known[other] and not (one in soma and other in soma):
+                yield one, other, min(radius[one], radius[other]) / valley
 
 
 def _partition(weights: dict[tuple[int, int], float], count: int) -> list[int]:
