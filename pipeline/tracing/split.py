@@ -32,6 +32,8 @@ CROSSING, UNIT = 95.0, 20.0
 ATTACHED, ATTACHED_UNIT, LOOSE, FIRM = 110.0, 40.0, 0.3, 2.0
 # What speaks for the line of a crossing, for an arm and its soma, for a loop that was opened; against two somata.
 LINE, ARM, LOOP, TWO_SOMATA = 2.0, 3.0, 2.0, -1e6
+# Cosine between an arm and the radius of the soma it starts from: this much for an arm that leaves, for one that passes.
+LEAVING, PASSING = 0.8, 0.4
 # A neurite grows thinner from its root on: two stretches of so many um with a thinner one between them are of two
 # neurons, as sure as not where radii differ VALLEY-fold, what weighs 1 and most.
 STRETCH_UM, VALLEY, VALLEY_UNIT, VALLEY_MOST = 5.0, 1.8, 1.4, 3.0
@@ -128,8 +130,15 @@ def _weights(arms: "_Arms", sections: _Sections, found: list[Crossing], loops, s
     somata = set(soma.tolist())
     for node, rows in enumerate(arms.near):
         if node in somata:
+            radial = {row: arms.radial(node, row) for row in rows}
             for row in rows:
-                add(sections.of_soma[node], sections.between(node, row), ARM)
+                value = ARM * float(np.clip((radial[row] - PASSING) / (LEAVING - PASSING), 0.1, 1))
+                add(sections.of_soma[node], sections.between(node, row), value)
+            passing = [row for row in rows if radial[row] < LEAVING]
+            for at, row in enumerate(passing):
+                for other in passing[at + 1 :]:
+                    value = LINE * (CROSSING / 2 - arms.cost(node, row, node, other)) / UNIT
+                    add(sections.between(node, row), sections.between(node, other), float(np.clip(value, 0, LINE)))
         elif len(rows) == 2:
             add(*(sections.between(node, row) for row in rows), LINE)
         elif len(rows) > 2 and node not in crossed:
@@ -326,6 +335,11 @@ class _Arms:
         bright = abs(np.log(np.median(self.brightness[here]) / np.median(self.brightness[there])))
         return float(bend + RADIUS * radius + BRIGHTNESS * bright)
 
+    def radial(self, soma: int, first: int) -> float:
+        """Cosine between an arm of a soma and the soma's radius where it starts."""
+        rows = self.walk(soma, first)
+        return float(_unit(self.tree.xyz[rows[-1]] - self.tree.xyz[rows[0]]) @ _unit(self.tree.xyz[first] - self.tree.xyz[soma]))
+
     def walk(self, foot: int, first: int) -> list[int]:
         """Rows from beside a branch point outward, straight on where there is a choice; two or more."""
         begin = NEAR_UM + self.tree.radius[foot]
@@ -368,6 +382,10 @@ def _apart(tree: Tree, arms: "_Arms", sections: _Sections, owner: list[int], fou
             ends = (sections.between(row, arms.near[row][0]) for row in (one, two))
             if {owner[end] for end in ends} == {mine}:
                 edges.add((min(one, two), max(one, two)))
+        for row, number in sections.of_soma.items():
+            if owner[number] != mine:  # a neurite that passes a soma goes on beyond it
+                ends = sorted({end for edge in edges if row in edge for end in edge} - {row})
+                edges = {edge for edge in edges if row not in edge} | set(zip(ends[:-1], ends[1:]))
         rows = np.unique([row for edge in edges for row in edge])
         if not len(rows):
             continue
