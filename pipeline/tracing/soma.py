@@ -167,12 +167,19 @@ def _coarse(field: Field, grain_um: float) -> tuple[np.ndarray, tuple[float, ...
     ]
     mean = np.stack(planes) / np.float32(np.prod(steps))
     centre = [start + (step - 1) / 2 for start, step in zip(starts, steps)]
-    cell = np.meshgrid(centre[0], *((place[:n] + 0.5) / CELL - 0.5 for place, n in zip(centre[1:], (ny, nx))), indexing="ij")
-    low, noise = (
-        ndimage.map_coordinates(part, cell, output=np.float32, order=1, mode="nearest")
-        for part in (level.low, level.noise)
+    plane = np.minimum(np.rint(centre[0][:nz]).astype(int), len(level.low) - 1)
+    rows, columns = (
+        _between(place[:n], size) for place, n, size in zip(centre[1:], (ny, nx), level.low.shape[1:])
     )
+    low, noise = (rows @ part[plane] @ columns.T for part in (level.low, level.noise))
     return (mean - low) / noise, tuple(size * step for size, step in zip(field.voxel_size, steps))
+
+
+def _between(place: np.ndarray, cells: int) -> np.ndarray:
+    """float32 (n, cells): what each cell counts at each pixel, linear between the cells' centres."""
+    return np.stack(
+        [np.interp((place + 0.5) / CELL - 0.5, np.arange(cells), one) for one in np.eye(cells)], axis=1
+    ).astype(np.float32)
 
 
 def _balls(light: np.ndarray, voxel_size: tuple[float, ...], least_um: float) -> Iterator[tuple[tuple, float]]:

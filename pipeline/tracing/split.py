@@ -27,7 +27,7 @@ NEAR_UM, FAR_UM = 0.5, 7.0
 # So many degrees of bend weigh as much as radii (brightnesses) that differ e-fold, as a um that is shared.
 RADIUS, BRIGHTNESS, SHARED = 30.0, 10.0, 3.0
 # Degrees at which a crossing is as likely as not (both of its lines together), and what weighs 1.
-CROSSING, UNIT = 110.0, 20.0
+CROSSING, UNIT = 125.0, 20.0
 # Degrees at which an arm is attached to its branch point by the least weight, what weighs 1 more, least and most.
 ATTACHED, ATTACHED_UNIT, LOOSE, FIRM = 110.0, 40.0, 0.3, 2.0
 # What speaks for the line of a crossing, for an arm and its soma, for a loop that was opened; against two somata.
