@@ -69,7 +69,9 @@ def soma_view(
         psf_um=(max(blur, 0.7 * voxel_size[0]), blur, blur),
         photons=rng.uniform(30, 150),
         staining=Staining(uneven=rng.uniform(0.1, 0.3), beads=rng.uniform(0.0, 0.4)),
-        camera=Camera(background=1.0, uneven=0.3, haze=0.02, read_noise=1.0, white=float(rng.uniform(60, 200))),
+        camera=Camera(
+            background=1.0, uneven=0.3, haze=0.02, read_noise=1.0, white=float(rng.uniform(60, 200))
+        ),
     )
     return image, voxel_size, tree
 

@@ -1,6 +1,7 @@
 """How probable it is that a branch is right: one number from what network, image and tracer say of it."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ RIGHT_UM = 3.0
 # Edges are judged with what lies within so many um along their branch.
 STRETCH_UM = 10.0
 NAMES = ("constant", "probability", "contrast", "length", "link")
+SIGNS = (0, 1, 1, 1, -1)
 
 
 def features(tree: Tree, probability: np.ndarray, link_cost: np.ndarray, field: Field) -> np.ndarray:
     """(n, 5) float: what speaks for the edge from each node to its parent; see NAMES.
 
     probability: (n,) along the edge; taken as the mean over about STRETCH_UM of its unbranched section, on a scale of
-    log odds. contrast: mean of `evidence.contrast` there, ln(1 + sigma); 0 where the image is not known. length: ln(1 + um)
-    of the section. link: 1 for an edge in a gap (link_cost is a number), else 0.
+    log odds. contrast: mean of `evidence.contrast` there, ln(1 + sigma). length: of the section, ln(1 + um).
+    link: 1 for an edge in a gap (link_cost is a number), else 0.
     """
     light = evidence.contrast(tree, field)
     light = np.where(np.isfinite(light), np.log1p(np.maximum(light, 0)), 0.0)
@@ -49,11 +51,12 @@ def features(tree: Tree, probability: np.ndarray, link_cost: np.ndarray, field: 
 
 
 def probability(made: np.ndarray, fitted: dict[str, float] | None = None) -> np.ndarray:
-    """(n,) 0..1: that an edge lies within RIGHT_UM of a neurite. made: (n, 5) features. fitted: by name, as FITTED holds."""
+    """(n,) 0..1: that an edge lies within RIGHT_UM of a neurite. made: features. fitted: by name, as FITTED holds."""
     fitted = fitted or load()
     return 1 / (1 + np.exp(-made @ np.array([fitted[name] for name in NAMES])))
 
 
+@cache
 def load(path: Path = FITTED) -> dict[str, float]:
     """Coefficients by name."""
     return json.loads(path.read_text(encoding="utf-8"))["coefficients"]
@@ -62,8 +65,8 @@ def load(path: Path = FITTED) -> dict[str, float]:
 def fit(made: np.ndarray, right: np.ndarray, weight: np.ndarray, *, ridge: float = 1.0) -> dict[str, float]:
     """Logistic regression by Newton's steps. made: (n, 5). right: (n,) bool. weight: (n,) um.
 
-    No coefficient but the constant and that of links may be below 0: more of what speaks for a branch never makes it
-    less sure (of those that would be, the one farthest below is left out, then the next).
+    More of what speaks for a branch never makes it less sure, and a gap never more: a coefficient that says so (the
+    worst first) is left out.
     """
     used = list(range(len(NAMES)))
     while True:
@@ -74,15 +77,17 @@ def fit(made: np.ndarray, right: np.ndarray, weight: np.ndarray, *, ridge: float
             slope = x.T @ (weight * (right - p)) - ridge * value
             bend = (x * (weight * p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(used))
             value = value + np.linalg.solve(bend, slope)
-        wrong = [at for at, name in enumerate(used) if NAMES[name] not in ("constant", "link") and value[at] < 0]
-        if not wrong:
+        for_it = np.array([SIGNS[name] for name in used]) * value
+        if for_it.min() >= 0:
             break
-        used.pop(min(wrong, key=lambda at: value[at]))
+        used.pop(int(for_it.argmin()))
     found = dict.fromkeys(NAMES, 0.0)
     return found | {NAMES[name]: round(float(each), 4) for name, each in zip(used, value)}
 
 
-def reliability(said: np.ndarray, right: np.ndarray, weight: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:
+def reliability(
+    said: np.ndarray, right: np.ndarray, weight: np.ndarray, *, bins: int = 10
+) -> list[dict[str, float]]:
     """A row a tenth of confidence: cable (um), mean confidence said, share that is right."""
     place = np.minimum((said * bins).astype(int), bins - 1)
     rows = []
@@ -98,4 +103,6 @@ def reliability(said: np.ndarray, right: np.ndarray, weight: np.ndarray, *, bins
 def calibration_error(rows: list[dict[str, float]]) -> float:
     """Expected calibration error: mean distance between said and right, by cable. Guo et al. 2017, arXiv:1706.04599."""
     um = np.array([row["um"] for row in rows])
-    return float(np.average([abs(row["said"] - row["right"]) for row in rows], weights=um)) if len(rows) else 0.0
+    return (
+        float(np.average([abs(row["said"] - row["right"]) for row in rows], weights=um)) if len(rows) else 0.0
+    )

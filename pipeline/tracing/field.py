@@ -27,7 +27,9 @@ class Light:
         """float32 (...), sigma, at fractional voxels (..., 3): trilinear, the border repeated."""
         points = np.moveaxis(np.asarray(points_zyx, float), -1, 0)
         cell = np.stack([points[0], *((points[1:] + 0.5) / CELL - 0.5)])
-        low, high, noise = (_linear(each, cell) for each in (self.level.low, self.level.high, self.level.noise))
+        low, high, noise = (
+            _linear(each, cell) for each in (self.level.low, self.level.high, self.level.noise)
+        )
         counts = _linear(self.counts, points)
         return (counts - np.clip(counts, low, np.maximum(high, low))) / noise
 

@@ -18,7 +18,8 @@ def rooted(
     """Orient undirected edges into a forest.
 
     xyz: (n, 3) um. radius: (n,) um. edges: (m, 2) rows of xyz. Cycles are opened by leaving out their longest
-    edge, none of those that `kept`, bool (m,), marks as long as there is another. The component of `root` hangs from it, every other one from its first node; all nodes stay.
+    edge, none of those that `kept`, bool (m,), marks as long as there is another. The component of `root` hangs
+    from it, every other one from its first node; all nodes stay.
     """
     count = len(xyz)
     # 1e-9: two nodes at one place still make an edge, which a sparse matrix would not store as 0.

@@ -8,7 +8,7 @@ from pipeline import swc
 from pipeline.config.trace import Trace
 from pipeline.neurons import NOTHING, Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, evidence, graph, prune, radius, root, skeleton, soma, split
+from pipeline.tracing import bridge, confidence, evidence, graph, prune, radius, root, skeleton, soma, split
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
@@ -79,7 +79,9 @@ def trace(
 def _apart(neuron: Neuron, field: Field, settings: Trace) -> list[Neuron]:
     """The neurons that a traced tree is of, each hung from its own root."""
     tree = neuron.tree
-    parts = split.neurons(tree, field, soma=np.flatnonzero(tree.type == swc.SOMA), min_length_um=settings.min_length_um)
+    parts = split.neurons(
+        tree, field, soma=np.flatnonzero(tree.type == swc.SOMA), min_length_um=settings.min_length_um
+    )
     if len(parts) == 1:
         return [neuron]
     known = Bridges(*_linked(neuron))
@@ -91,7 +93,7 @@ def _apart(neuron: Neuron, field: Field, settings: Trace) -> list[Neuron]:
         order = swc.depth_first(one)
         cost = known.cost_of(rows, one.parent)[order]
         one = swc.take(one, order)
-        made.append(Neuron(one, along_edges(one, field), cost))
+        made.append(_judged(one, cost, field))
     return made
 
 
@@ -131,7 +133,19 @@ def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace, somata:
     cost = cost[rows]
     order = swc.depth_first(tree)
     tree = swc.take(tree, order)
-    return Neuron(tree, along_edges(tree, field), cost[order])
+    return _judged(tree, cost[order], field)
+
+
+def _judged(tree: Tree, link_cost: np.ndarray, field: Field) -> Neuron:
+    """A neuron from its tree: what the network says along its edges, and how sure they are.
+
+    Without the image, which the fit asks for, they are as sure as they are probable.
+    """
+    probability = along_edges(tree, field)
+    sure = probability
+    if field.light is not None:
+        sure = confidence.probability(confidence.features(tree, probability, link_cost, field))
+    return Neuron(tree, probability, link_cost, sure)
 
 
 def along_edges(tree: Tree, field: Field) -> np.ndarray:

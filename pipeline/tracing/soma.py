@@ -56,13 +56,16 @@ def find(field: Field, *, soma_um: float) -> list[Soma]:
     light, voxel_size = _coarse(field, GRAIN * soma_um)
     found: list[Soma] = []
     for centre, radius in _balls(light, voxel_size, 0.8 * soma_um):
-        if any(np.linalg.norm(np.subtract(centre, other.xyz)) < other.radius + 0.5 * radius for other in found):
+        if any(
+            np.linalg.norm(np.subtract(centre, other.xyz)) < other.radius + 0.5 * radius for other in found
+        ):
             continue
         one = _measured(field, np.array(centre), radius)
         if one is None or one.radius < soma_um:
             continue
         if all(
-            np.linalg.norm(np.subtract(one.xyz, other.xyz)) > APART * (one.radius + other.radius) for other in found
+            np.linalg.norm(np.subtract(one.xyz, other.xyz)) > APART * (one.radius + other.radius)
+            for other in found
         ):
             found.append(one)
     return found
@@ -163,7 +166,8 @@ def _coarse(field: Field, grain_um: float) -> tuple[np.ndarray, tuple[float, ...
     cut = counts[: nz * dz, : ny * dy, : nx * dx]
     # Along z first, plane by plane: no copy of the volume in floating point.
     planes = [
-        cut[z * dz : (z + 1) * dz].sum(0, dtype=np.float32).reshape(ny, dy, nx, dx).sum((1, 3)) for z in range(nz)
+        cut[z * dz : (z + 1) * dz].sum(0, dtype=np.float32).reshape(ny, dy, nx, dx).sum((1, 3))
+        for z in range(nz)
     ]
     mean = np.stack(planes) / np.float32(np.prod(steps))
     centre = [start + (step - 1) / 2 for start, step in zip(starts, steps)]
@@ -182,9 +186,11 @@ def _between(place: np.ndarray, cells: int) -> np.ndarray:
     ).astype(np.float32)
 
 
-def _balls(light: np.ndarray, voxel_size: tuple[float, ...], least_um: float) -> Iterator[tuple[tuple, float]]:
+def _balls(
+    light: np.ndarray, voxel_size: tuple[float, ...], least_um: float
+) -> Iterator[tuple[tuple, float]]:
     """(x, y, z) um and radius of balls that are brighter than half of what their middle is; the largest first."""
-    # The least of the cube that fits into the least ball: where it is dark there is no ball. Most of a volume is left so.
+    # The least of the cube that fits into the least ball: where it is dark there is no ball, as in most of a volume.
     cube = [2 * int(least_um / 3**0.5 / size) + 1 for size in voxel_size]
     inner = ndimage.minimum_filter(light, cube, mode="nearest")
     found = []
@@ -203,7 +209,9 @@ def _boxes(seeds: np.ndarray, bright: np.ndarray) -> list[tuple[slice, ...]]:
     wanted = np.unique(labels[seeds])
     boxes = cc3d.statistics(labels)["bounding_boxes"]
     return [
-        tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in boxes[number]) for number in wanted if number
+        tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in boxes[number])
+        for number in wanted
+        if number
     ]
 
 
@@ -220,10 +228,16 @@ def _of_threshold(light, box, threshold: float, voxel_size, least_um: float) -> 
     found = []
     for place in np.argwhere(peak):
         radius = float(away[tuple(place)])
-        middle = float(np.median(inside[tuple(
-            slice(max(0, int(at - 0.5 * radius / size)), int(at + 0.5 * radius / size) + 1)
-            for at, size in zip(place, voxel_size)
-        )]))
+        middle = float(
+            np.median(
+                inside[
+                    tuple(
+                        slice(max(0, int(at - 0.5 * radius / size)), int(at + 0.5 * radius / size) + 1)
+                        for at, size in zip(place, voxel_size)
+                    )
+                ]
+            )
+        )
         # Half of the middle's brightness, to a step.
         if threshold / STEP <= middle / 2 < threshold * STEP:
             found.append((radius, tuple(int(at) + side.start for at, side in zip(place, box))))
