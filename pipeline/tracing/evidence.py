@@ -1,5 +1,7 @@
 """What the image itself says for a branch, whatever the network says: is it brighter than what lies beside it?"""
 
+import warnings
+
 import numpy as np
 from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
@@ -39,13 +41,15 @@ def contrast(tree: Tree, field: Field) -> np.ndarray:
     sides = []
     for radii, pixels in BESIDE:
         away = radii * tree.radius[:, None] + pixels * pixel
-        sides.append(_seen(field, tree.xyz[:, None] + way * away[..., None]))
+        sides.append(_seen_inside(field, tree.xyz[:, None] + way * away[..., None]))
     half = DIRECTIONS // 2
-    beside = np.min([np.median(np.maximum(side[:, :half], side[:, half:]), axis=1) for side in sides], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing beside a node lies in the volume: 0 then
+        pairs = [np.nanmedian(np.nanmean([side[:, :half], side[:, half:]], axis=0), axis=1) for side in sides]
+        beside = np.nan_to_num(np.fmin(*pairs))
+        spread = np.nan_to_num(np.subtract(*np.nanquantile(sides[0], (0.5, 0.16), axis=1)))
     ring = tree.xyz[:, None] + way[:, ::2] * (tree.radius / 2)[:, None, None]
     bright = (_seen(field, tree.xyz) + _seen(field, ring).sum(1)) / (1 + half)
-    # From the median down: neighbours are bright and no noise.
-    spread = np.subtract(*np.quantile(sides[0], (0.5, 0.16), axis=1))
     return (bright - beside) / np.maximum(spread, 1)
 
 
@@ -78,6 +82,13 @@ def shows(tree: Tree, path: np.ndarray, value: np.ndarray, *, signal: float) -> 
 
 def _seen(field: Field, xyz: np.ndarray) -> np.ndarray:
     return field.light.at(um_to_voxel(xyz, field.voxel_size))
+
+
+def _seen_inside(field: Field, xyz: np.ndarray) -> np.ndarray:
+    """The light at points, NaN outside the volume."""
+    place = um_to_voxel(xyz, field.voxel_size)
+    inside = ((place >= -0.5) & (place <= np.array(field.shape) - 0.5)).all(-1)
+    return np.where(inside, field.light.at(place), np.nan)
 
 
 def _averaged(tree: Tree, value: np.ndarray, length_um: float) -> np.ndarray:
