@@ -58,7 +58,7 @@ class Trace(Settings):
     )
     signal: float = setting(
         1.8,
-        "Branches must be brighter than what lies beside them by this many times the noise, short ones by up to twice that.",
+        "Branches must be this many times the noise brighter than what lies beside them, short ones up to twice that.",
         why="the most that costs OP_1, 2, 4, 5 nothing; 1.5 leaves 9 um of line in noise of some kinds",
         ge=0,
     )

@@ -59,6 +59,14 @@ def asked(length_um: np.ndarray, radius_um: np.ndarray, signal: float) -> np.nda
     return signal * (1 + SHORT / np.sqrt(thicknesses))
 
 
+def wanted(field: Field, signal: float) -> float:
+    """Sigma that branches are asked for in this image: `signal`; 0 where the background was cut away.
+
+    There the noise is that of bright voxels, which is more than that of dim ones, and what had no signal is gone.
+    """
+    return 0.0 if field.light is not None and field.light.cleaned else signal
+
+
 def lit(forest: Tree, field: Field, *, signal: float) -> np.ndarray:
     """Rows of a forest where the image shows something: contrast, averaged along it over STRETCH_UM, is enough.
 

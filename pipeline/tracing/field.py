@@ -23,6 +23,11 @@ class Light:
     counts: np.ndarray
     level: Levels
 
+    @property
+    def cleaned(self) -> bool:
+        """Whether the background was cut away: its noise is not known, and taken as that of the bright voxels."""
+        return bool(self.level.noise.min() == self.level.noise.max())
+
     def at(self, points_zyx: np.ndarray) -> np.ndarray:
         """float32 (...), sigma, at fractional voxels (..., 3): trilinear, the border repeated."""
         points = np.moveaxis(np.asarray(points_zyx, float), -1, 0)

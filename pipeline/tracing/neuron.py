@@ -50,7 +50,7 @@ def trace(
         soma_um=settings.soma_um,
     )
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
-    forest = swc.take(forest, evidence.lit(forest, field, signal=settings.signal))
+    forest = swc.take(forest, evidence.lit(forest, field, signal=evidence.wanted(field, settings.signal)))
     forest = soma.joined(forest, somata)
     forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     if not len(forest):

@@ -26,7 +26,7 @@ def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.nda
     along the one it leaves is cut loose there and joined where it departs; so is a branch that hangs on such a start.
     """
     gain = swc.edge_lengths(tree) * _edge_value(tree, field, settings.doubt)
-    light = evidence.contrast(tree, field)
+    light, signal = evidence.contrast(tree, field), evidence.wanted(field, settings.signal)
     parent = tree.parent.copy()
     kept = np.zeros(len(tree), bool)
     stand_in = np.full(
@@ -35,7 +35,7 @@ def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.nda
     for path in _paths(tree, gain):
         if parent[path[0]] < 0:
             best = path[: 1 + np.cumsum(gain[path]).argmax()]
-            if not evidence.shows(tree, best, light, signal=settings.signal):
+            if not evidence.shows(tree, best, light, signal=signal):
                 break
             kept[best] = True
             continue
@@ -53,7 +53,7 @@ def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.nda
         end = 1 + value.argmax()
         if value[end - 1] <= settings.spur_um or covered[:end].all():
             continue
-        if not evidence.shows(tree, path[first:end], light, signal=settings.signal):
+        if not evidence.shows(tree, path[first:end], light, signal=signal):
             continue
         far = away[:end].argmax()
         foot = taken[nearest[far]]

@@ -21,6 +21,8 @@ LEAST, STEP = 8.0, 2**0.5
 # Rays from the middle of a soma: so many, of which this share ends (falls to half of its brightness) within WIDE radii,
 # and whose lengths spread (quartiles) by no more than this share of the median. A tube of any thickness has less.
 RAYS, ENDED, WIDE, SPREAD = 200, 0.8, 1.5, 0.3
+# Before its size is measured the image is looked at that far from the middle, in radii, in blocks of this share of one.
+REACH, FINE = 2.2, 0.07
 # Share of the rays that must run within the volume.
 SEEN = 0.6
 # Centres of two somata are this share of the sum of their radii apart, or they are one.
@@ -53,9 +55,10 @@ def find(field: Field, *, soma_um: float) -> list[Soma]:
     """
     if field.light is None or not soma_um:
         return []
-    light, voxel_size = _coarse(field, GRAIN * soma_um)
+    coarse = _coarse(field, GRAIN * soma_um)
     found: list[Soma] = []
-    for centre, radius in _balls(light, voxel_size, 0.8 * soma_um):
+    for place, radius in _balls(coarse.light, coarse.size, 0.8 * soma_um):
+        centre = tuple((np.array(place) * coarse.size + coarse.first)[::-1])
         if any(
             np.linalg.norm(np.subtract(centre, other.xyz)) < other.radius + 0.5 * radius for other in found
         ):
@@ -156,11 +159,30 @@ def restored(tree: Tree, somata: list[Soma]) -> tuple[Tree, np.ndarray]:
     return swc.take(Tree(xyz, radius, parent, kind), rows), rows
 
 
-def _coarse(field: Field, grain_um: float) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The light in blocks of about grain_um, their means; and the size (z, y, x um) of a block."""
-    counts, level = field.light.counts, field.light.level
+@dataclass(frozen=True, eq=False)
+class _Coarse:
+    """Light, in units of the noise of the whole volume, as means of blocks.
+
+    size: z, y, x um of a block. first: centre of the first one. Not in units of the noise around: in a large soma that is the noise of its own light.
+    """
+
+    light: np.ndarray
+    size: tuple[float, ...]
+    first: np.ndarray
+
+    def at(self, xyz: np.ndarray) -> np.ndarray:
+        place = (np.asarray(xyz)[..., ::-1] - self.first) / self.size
+        return ndimage.map_coordinates(
+            self.light, np.moveaxis(place, -1, 0), output=np.float32, order=1, mode="nearest"
+        )
+
+
+def _coarse(field: Field, grain_um: float, box: tuple[slice, ...] | None = None) -> _Coarse:
+    """The light of a box (all without one) in blocks of about grain_um."""
+    level = field.light.level
+    box = box or tuple(slice(0, n) for n in field.shape)
+    counts = field.light.counts[box]
     steps = [max(1, min(round(grain_um / size), n)) for size, n in zip(field.voxel_size, counts.shape)]
-    starts = [np.arange(0, n - n % step or n, step) for n, step in zip(counts.shape, steps)]
     shape = [n // step for n, step in zip(counts.shape, steps)]
     (dz, dy, dx), (nz, ny, nx) = steps, shape
     cut = counts[: nz * dz, : ny * dy, : nx * dx]
@@ -170,13 +192,12 @@ def _coarse(field: Field, grain_um: float) -> tuple[np.ndarray, tuple[float, ...
         for z in range(nz)
     ]
     mean = np.stack(planes) / np.float32(np.prod(steps))
-    centre = [start + (step - 1) / 2 for start, step in zip(starts, steps)]
-    plane = np.minimum(np.rint(centre[0][:nz]).astype(int), len(level.low) - 1)
-    rows, columns = (
-        _between(place[:n], size) for place, n, size in zip(centre[1:], (ny, nx), level.low.shape[1:])
-    )
-    low, noise = (rows @ part[plane] @ columns.T for part in (level.low, level.noise))
-    return (mean - low) / noise, tuple(size * step for size, step in zip(field.voxel_size, steps))
+    centre = [side.start + (step - 1) / 2 + step * np.arange(n) for side, step, n in zip(box, steps, shape)]
+    plane = np.minimum(np.rint(centre[0]).astype(int), len(level.low) - 1)
+    rows, columns = (_between(place, size) for place, size in zip(centre[1:], level.low.shape[1:]))
+    light = (mean - rows @ level.low[plane] @ columns.T) / np.float32(level.summary["noise"])
+    size = tuple(size * step for size, step in zip(field.voxel_size, steps))
+    return _Coarse(light, size, np.array([place[0] for place in centre]) * field.voxel_size)
 
 
 def _between(place: np.ndarray, cells: int) -> np.ndarray:
@@ -189,7 +210,7 @@ def _between(place: np.ndarray, cells: int) -> np.ndarray:
 def _balls(
     light: np.ndarray, voxel_size: tuple[float, ...], least_um: float
 ) -> Iterator[tuple[tuple, float]]:
-    """(x, y, z) um and radius of balls that are brighter than half of what their middle is; the largest first."""
+    """(z, y, x) block and radius (um) of balls brighter than half of what their middle is; the largest first."""
     # The least of the cube that fits into the least ball: where it is dark there is no ball, as in most of a volume.
     cube = [2 * int(least_um / 3**0.5 / size) + 1 for size in voxel_size]
     inner = ndimage.minimum_filter(light, cube, mode="nearest")
@@ -200,7 +221,7 @@ def _balls(
             found += _of_threshold(light, box, threshold, voxel_size, least_um)
         threshold *= STEP
     for radius, place in sorted(found, key=lambda each: (-each[0], each[1])):
-        yield tuple((np.array(place) * voxel_size)[::-1]), radius
+        yield place, radius
 
 
 def _boxes(seeds: np.ndarray, bright: np.ndarray) -> list[tuple[slice, ...]]:
@@ -247,11 +268,13 @@ def _of_threshold(light, box, threshold: float, voxel_size, least_um: float) -> 
 def _measured(field: Field, xyz: np.ndarray, radius: float) -> Soma | None:
     """Centre and radius by rays to where the light falls to half of that in the middle; None for what is no ball."""
     way = _sphere(RAYS)
-    step = min(field.voxel_size) / 2
+    box, _ = _around(field, Soma(tuple(xyz), radius, 0.0), REACH * radius + 4.0)
+    coarse = _coarse(field, FINE * radius, box)
+    step = min(coarse.size) / 2
     for _ in range(4):
         steps = np.arange(0, WIDE * radius + 2 * step + 2.0, step)
         places = xyz + steps[:, None, None] * way
-        value = ndimage.uniform_filter1d(field.light.at(um_to_voxel(places, field.voxel_size)), 3, axis=0)
+        value = coarse.at(places)
         middle = np.median(value[steps <= 0.5 * radius])
         if middle < LEAST:
             return None
@@ -314,8 +337,9 @@ def _rim(one: Soma) -> float:
 
 
 def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
-    """The light in a box, blurred by a pixel: float32 (z, y, x)."""
+    """The light in a box in units of the noise of the whole volume, blurred by a pixel: float32 (z, y, x)."""
     counts, level = field.light.counts[box], field.light.level
+    level = replace(level, noise=np.full_like(level.noise, level.summary["noise"]))
     sides = [(side.start, side.stop) for side in box]
     return ndimage.gaussian_filter(intensity.above(counts, level, sides), (0.5, 1, 1))
 
