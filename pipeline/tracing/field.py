@@ -35,6 +35,8 @@ class Light:
         low, high, noise = (
             _linear(each, cell) for each in (self.level.low, self.level.high, self.level.noise)
         )
+        # Around something large the noise of a cell is that of its light: no more than the volume's.
+        noise = np.minimum(noise, self.level.summary["noise"])
         counts = _linear(self.counts, points)
         return (counts - np.clip(counts, low, np.maximum(high, low))) / noise
 

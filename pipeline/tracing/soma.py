@@ -18,9 +18,10 @@ from pipeline.tracing.field import Field
 GRAIN = 0.3
 # Thresholds are so many times the noise, each the next by STEP; a soma is brighter than LEAST times the noise.
 LEAST, STEP = 8.0, 2**0.5
-# Rays from the middle of a soma: so many, of which this share ends (falls to half of its brightness) within WIDE radii,
-# and whose lengths spread (quartiles) by no more than this share of the median. A tube of any thickness has less.
-RAYS, ENDED, WIDE, SPREAD = 200, 0.8, 1.5, 0.3
+# Rays from the middle of a soma: so many, of which this share ends (falls to half of its brightness) within WIDE radii
+# while its size is sought, and in the end the share ROUND within COMPACT radii; their lengths spread (quartiles) by no
+# more than SPREAD of the median. Of a tube, however thick, fewer end so near.
+RAYS, ENDED, WIDE, ROUND, COMPACT, SPREAD = 200, 0.8, 1.5, 0.85, 1.3, 0.3
 # Before its size is measured the image is looked at that far from the middle, in radii, in blocks of this share of one.
 REACH, FINE = 2.2, 0.07
 # Share of the rays that must run within the volume.
@@ -163,7 +164,8 @@ def restored(tree: Tree, somata: list[Soma]) -> tuple[Tree, np.ndarray]:
 class _Coarse:
     """Light, in units of the noise of the whole volume, as means of blocks.
 
-    size: z, y, x um of a block. first: centre of the first one. Not in units of the noise around: in a large soma that is the noise of its own light.
+    size: z, y, x um of a block. first: centre of the first one.
+    Not in units of the noise around: in a large soma that is the noise of its own light.
     """
 
     light: np.ndarray
@@ -294,7 +296,8 @@ def _measured(field: Field, xyz: np.ndarray, radius: float) -> Soma | None:
         rim = np.abs(length[good] - median) < 0.3 * median  # an arm's ray goes far
         xyz, radius = _fitted(ends[rim] if rim.sum() > RAYS / 4 else ends)
     lower, upper = np.quantile(length[good], (0.25, 0.75))
-    if upper - lower > SPREAD * median or (length[good] > WIDE * median).mean() > 1 - ENDED:
+    compact = (good & (length <= COMPACT * radius)).sum() / seen.sum()
+    if upper - lower > SPREAD * median or compact < ROUND:
         return None
     return Soma(tuple(float(place) for place in xyz), float(radius), float(middle))
 

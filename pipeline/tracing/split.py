@@ -181,7 +181,7 @@ def _valleys(arms: Arms, sections: _Sections) -> Iterator[tuple[int, int, float]
                     least[other] = min(least[here], through)
                     todo.append(other)
         for other, valley in least.items():
-            if other > one and known[other] and not (one in soma and other in soma):
+            if other > one and known[other] and np.isfinite(valley) and not (one in soma and other in soma):
                 yield one, other, min(radius[one], radius[other]) / valley
 
 
