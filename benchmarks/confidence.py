@@ -1,10 +1,10 @@
 """Fit what makes a branch right, and how far the probability can be trusted: run again with new weights.
 
-python benchmarks/confidence.py diadem_op=RESULTS [--train OP_1,OP_2,OP_4,OP_5] [--validate OP_7,OP_8] [--scenes 20]
+python benchmarks/confidence.py diadem_op=RESULTS [--train OP_1,...] [--validate OP_7,...] [--scenes 20]
 
-DATASET=RESULTS: a dataset and the results of a run over it with the weights. Writes pipeline/weights/lm.confidence.json
-and prints the table of docs/tracing.md: of the cable that is called so sure, how much lies within 3 um of the reference.
-Simulated scenes go through all stages in memory; they know all their neurites.
+DATASET=RESULTS: a dataset and the results of a run over it with the weights. Writes lm.confidence.json beside the
+weights and prints the table of docs/tracing.md: of the cable that is called so sure, how much lies within 3 um of the
+reference. Simulated scenes go through all stages in memory; they know all their neurites.
 """
 
 import json
