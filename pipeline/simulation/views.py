@@ -59,11 +59,11 @@ def soma_view(
         section_um=15.0,
         soma_um=soma_um,
     )
-    shape = tuple(int(np.ceil(um / size)) + 1 for um, size in zip(extent[::-1], voxel_size))
+    z, y, x = (int(np.ceil(um / size)) + 1 for um, size in zip(extent[::-1], voxel_size))
     blur = max(0.2, 0.7 * plane_um)
     image = render(
         tree,
-        shape_zyx=shape,
+        shape_zyx=(z, y, x),
         voxel_size=voxel_size,
         rng=rng,
         psf_um=(max(blur, 0.7 * voxel_size[0]), blur, blur),

@@ -89,14 +89,14 @@ def shows(tree: Tree, path: np.ndarray, value: np.ndarray, *, signal: float) -> 
 
 
 def _seen(field: Field, xyz: np.ndarray) -> np.ndarray:
-    return field.light.at(um_to_voxel(xyz, field.voxel_size))
+    return field.seen.at(um_to_voxel(xyz, field.voxel_size))
 
 
 def _seen_inside(field: Field, xyz: np.ndarray) -> np.ndarray:
     """The light at points, NaN outside the volume."""
     place = um_to_voxel(xyz, field.voxel_size)
     inside = ((place >= -0.5) & (place <= np.array(field.shape) - 0.5)).all(-1)
-    return np.where(inside, field.light.at(place), np.nan)
+    return np.where(inside, field.seen.at(place), np.nan)
 
 
 def _averaged(tree: Tree, value: np.ndarray, length_um: float) -> np.ndarray:

@@ -54,6 +54,12 @@ class Field:
         depth, height, width = self.probability.shape
         return depth, height, width
 
+    @property
+    def seen(self) -> Light:
+        """The light, for those who asked whether it is known."""
+        assert self.light is not None
+        return self.light
+
     def at(self, xyz: np.ndarray) -> np.ndarray:
         """float32 (...), 0..255 = 0..1, at points (..., 3) in um: trilinear, the border repeated."""
         return _linear(self.probability, np.moveaxis(um_to_voxel(xyz, self.voxel_size), -1, 0))

@@ -115,7 +115,7 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
         rim = _rim(one) + RIM_RADII * forest.radius + 1.0
         reach = np.maximum((1 + NEAR_SHARE) * one.radius + NEAR_UM, rim)
         ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & (length[piece] > SPECK_UM))
-        ends = np.array([end for end in ends if _points_at(forest, end, np.array(one.xyz))], np.int64)
+        ends = np.array([end for end in ends if _points_at(forest, int(end), np.array(one.xyz))], np.int64)
         # The nearest of a piece may lie in a gap; others belong to the soma where they were cut from it.
         ends = ends[np.lexsort((away[ends], piece[ends]))]
         nearest = np.unique(piece[ends], return_index=True)[1]
@@ -181,9 +181,9 @@ class _Coarse:
 
 def _coarse(field: Field, grain_um: float, box: tuple[slice, ...] | None = None) -> _Coarse:
     """The light of a box (all without one) in blocks of about grain_um."""
-    level = field.light.level
+    level = field.seen.level
     box = box or tuple(slice(0, n) for n in field.shape)
-    counts = field.light.counts[box]
+    counts = field.seen.counts[box]
     steps = [max(1, min(round(grain_um / size), n)) for size, n in zip(field.voxel_size, counts.shape)]
     shape = [n // step for n, step in zip(counts.shape, steps)]
     (dz, dy, dx), (nz, ny, nx) = steps, shape
@@ -299,7 +299,8 @@ def _measured(field: Field, xyz: np.ndarray, radius: float) -> Soma | None:
     compact = (good & (length <= COMPACT * radius)).sum() / seen.sum()
     if upper - lower > SPREAD * median or compact < ROUND:
         return None
-    return Soma(tuple(float(place) for place in xyz), float(radius), float(middle))
+    x, y, z = map(float, xyz)
+    return Soma((x, y, z), float(radius), float(middle))
 
 
 def _exact(value: np.ndarray, first: np.ndarray, level: float) -> np.ndarray:
@@ -341,7 +342,7 @@ def _rim(one: Soma) -> float:
 
 def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
     """The light in a box in units of the noise of the whole volume, blurred by a pixel: float32 (z, y, x)."""
-    counts, level = field.light.counts[box], field.light.level
+    counts, level = field.seen.counts[box], field.seen.level
     level = replace(level, noise=np.full_like(level.noise, level.summary["noise"]))
     sides = [(side.start, side.stop) for side in box]
     return ndimage.gaussian_filter(intensity.above(counts, level, sides), (0.5, 1, 1))
@@ -353,4 +354,4 @@ def _points_at(forest: Tree, end: int, xyz: np.ndarray) -> bool:
     arrow = forest.xyz[end] - forest.xyz[near].mean(0)
     towards = xyz - forest.xyz[end]
     length = np.linalg.norm(arrow)
-    return length < 1e-9 or bool(arrow @ towards > 0.3 * length * np.linalg.norm(towards))
+    return bool(length < 1e-9 or arrow @ towards > 0.3 * length * np.linalg.norm(towards))

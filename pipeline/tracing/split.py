@@ -103,8 +103,8 @@ def _weights(
     for each in found:
         ends = each.shared[0], each.shared[-1]
         lines = [tuple(sections.between(end, row) for end, row in zip(ends, pair)) for pair in each.pairs]
-        for line in lines:
-            add(*line, LINE)
+        for one, two in lines:
+            add(one, two, LINE)
         against = max((crossing.CROSSING - each.cost) / crossing.UNIT, 0.0)
         add(lines[0][0], lines[1][0], -against / 2)
         add(lines[0][1], lines[1][1], -against / 2)
@@ -127,7 +127,8 @@ def _weights(
                         float(np.clip(value, 0, LINE)),
                     )
         elif len(rows) == 2:
-            add(*(sections.between(node, row) for row in rows), LINE)
+            one, two = (sections.between(node, row) for row in rows)
+            add(one, two, LINE)
         elif len(rows) > 2 and node not in crossed:
             for row in rows:
                 cost, other = min(
@@ -161,11 +162,11 @@ def _valleys(arms: Arms, sections: _Sections) -> Iterator[tuple[int, int, float]
     )
     near: list[set[int]] = [set() for _ in rows]
     for node, ways in enumerate(arms.near):
-        here = {sections.between(node, row) for row in ways} | (
+        meeting = {sections.between(node, row) for row in ways} | (
             {sections.of_soma[node]} if node in sections.of_soma else set()
         )
-        for one in here:
-            near[one] |= here - {one}
+        for one in meeting:
+            near[one] |= meeting - {one}
     soma = set(sections.of_soma.values())
     known = [bool(long[one]) or one in soma for one in range(sections.count)]
     for one in range(sections.count):
@@ -231,7 +232,7 @@ def _long_enough(
 
 def _apart(tree: Tree, arms: Arms, sections: _Sections, owner: list[int], found, loops) -> list[Part]:
     """The parts of a tree, each hung together; what two of them share is in both."""
-    crossed = {}
+    crossed: dict[int, list[int]] = {}
     for each in found:
         ends = each.shared[0], each.shared[-1]
         lines = [owner[sections.between(ends[0], pair[0])] for pair in each.pairs]
@@ -247,13 +248,13 @@ def _apart(tree: Tree, arms: Arms, sections: _Sections, owner: list[int], found,
         }
         # Loops are closed within a neuron alone.
         for one, two in loops:
-            ends = (sections.between(row, arms.near[row][0]) for row in (one, two))
-            if {owner[end] for end in ends} == {mine}:
+            owners = {owner[sections.between(row, arms.near[row][0])] for row in (one, two)}
+            if owners == {mine}:
                 edges.add((min(one, two), max(one, two)))
         for row, number in sections.of_soma.items():
             if owner[number] != mine:  # a neurite that passes a soma goes on beyond it
-                ends = sorted({end for edge in edges if row in edge for end in edge} - {row})
-                edges = {edge for edge in edges if row not in edge} | set(zip(ends[:-1], ends[1:]))
+                beside = sorted({end for edge in edges if row in edge for end in edge} - {row})
+                edges = {edge for edge in edges if row not in edge} | set(zip(beside[:-1], beside[1:]))
         rows = np.unique([row for edge in edges for row in edge])
         if not len(rows):
             continue
