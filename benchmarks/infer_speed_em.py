@@ -35,37 +35,42 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'':26} {'ms/window':>10} {'kvoxel/s':>9} {'GFLOP/s':>8} {'of a @ b':>8}")
-    for precision, kind in TYPES.items():
-        network = model.load(WEIGHTS, device=arguments.device, precision=precision)
-        window = np.random.default_rng(0).random((1, *network.contract.window), np.float32)
-        volume = np.random.default_rng(1).random(VOLUME, np.float32)
-        about = network.contract
-        stride = blocks.strides(about.core, 0.25)
-        grid = blocks.Grid(volume.shape, window=about.window, core=about.core, stride=stride)
-        (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**62).blocks
-        grey = blocks.read_clamped(volume, grid.reach(whole))
-        left, right = torch.rand(2, SIDE, SIDE, device=arguments.device).to(kind)
-        once = torch.rand(1, 1, *about.window, device=arguments.device)
-        with torch.inference_mode():
-            flops = counted_flops(lambda: network.module(once))
+    for precision in TYPES:
+        measure(precision, arguments.device, runs=arguments.runs)
 
-            def block() -> None:
-                predict_block(network.run, grey, whole, grid, channels=len(about.channels), batch=1)
 
-            def product() -> None:
-                # .item waits for a GPU.
-                (left @ right)[0, 0].item()
+def measure(precision: str, device: str, *, runs: int) -> None:
+    """Print the rows of one arithmetic."""
+    network = model.load(WEIGHTS, device=device, precision=precision)
+    window = np.random.default_rng(0).random((1, *network.contract.window), np.float32)
+    volume = np.random.default_rng(1).random(VOLUME, np.float32)
+    about = network.contract
+    stride = blocks.strides(about.core, 0.25)
+    grid = blocks.Grid(volume.shape, window=about.window, core=about.core, stride=stride)
+    (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**62).blocks
+    grey = blocks.read_clamped(volume, grid.reach(whole))
+    left, right = torch.rand(2, SIDE, SIDE, device=device).to(TYPES[precision])
+    once = torch.rand(1, 1, *about.window, device=device)
+    with torch.inference_mode():
+        flops = counted_flops(lambda: network.module(once))
 
-            for name, work, windows, voxels in (
-                ("network", lambda: network.run(window), 1, window.size),
-                ("block with blending", block, len(whole.windows), volume.size),
-            ):
-                reference, seconds = best_seconds([product, work], arguments.runs)
-                rate, best = flops * windows / seconds, 2 * SIDE**3 / reference
-                print(
-                    f"{precision + ' ' + name:26} {seconds / windows * 1e3:10.1f} {voxels / seconds / 1e3:9.0f} "
-                    f"{rate / 1e9:8.0f} {rate / best:8.3f}   (a @ b: {best / 1e9:.0f} GFLOP/s)"
-                )
+        def block() -> None:
+            predict_block(network.run, grey, whole, grid, channels=len(about.channels), batch=1)
+
+        def product() -> None:
+            # .item waits for a GPU.
+            (left @ right)[0, 0].item()
+
+        for name, work, windows, voxels in (
+            ("network", lambda: network.run(window), 1, window.size),
+            ("block with blending", block, len(whole.windows), volume.size),
+        ):
+            reference, seconds = best_seconds([product, work], runs)
+            rate, best = flops * windows / seconds, 2 * SIDE**3 / reference
+            print(
+                f"{precision + ' ' + name:26} {seconds / windows * 1e3:10.1f} {voxels / seconds / 1e3:9.0f} "
+                f"{rate / 1e9:8.0f} {rate / best:8.3f}   (a @ b: {best / 1e9:.0f} GFLOP/s)"
+            )
 
 
 if __name__ == "__main__":
