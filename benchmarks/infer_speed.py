@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import blocks
 from pipeline.network import model
-from pipeline.network.predict import predict_block
 from pipeline.network.slices import Architecture
 
 SIDE = 1536
@@ -85,7 +84,7 @@ def main() -> None:
             ("network", lambda: module(window), encoder + decoder, batch * architecture.tile**2),
             (
                 "block with blending",
-                lambda: predict_block(network.run, grey, whole, grid, batch=batch),
+                lambda: network.predict(grey, whole, grid, batch=batch),
                 block,
                 volume.size,
             ),

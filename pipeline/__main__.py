@@ -29,8 +29,11 @@ STAGES = {
     "summarize": "Gather the metrics of all samples in one table.",
     "leaderboard": "Rank tracers over many neurons on one page.",
     "simulate": "Make a dataset of simulated neurons with exactly known trees.",
+    "dino": "Pre-train a 2D vision transformer.",
     "train": "Train the network.",
     "train_em": "Train the network for electron microscopy.",
+    "ablation_lm_score": "Score weights on whole images, and the trees traced from them.",
+    "ablation_lm_table": "Gather what ablation_lm_score wrote: mean, spread, and differences to scratch.",
     "ablation_score": "Score weights on the held-out sections of every labelled volume.",
     "ablation_table": "Gather what ablation_score wrote: a row a kind of training, mean and spread over seeds.",
 }

@@ -25,18 +25,20 @@ WIDEST = 9
 ROUNDING = 12**-0.5  # sigma of rounding to whole numbers: the least noise that an image of integers has
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 STEP = 4.0  # sigma: backgrounds of neighbouring cells further apart are a step, not a slope
-# White noise of sigma 1: root of twice the mean square of its brighter half, cut at its 98th percentile, and
-# the median of the least of four second differences / sqrt(6).
-_BRIGHT_HALF, _ROUGHNESS = 0.962, 0.226
+APART = 3  # pixels: noise is measured between voxels this far apart
+# White noise of sigma 1: what `_spread` gives of it without this factor (the lesser of two directions), and the
+# median of the least of four second differences / sqrt(6).
+_DIFFERENCE, _ROUGHNESS = 0.943, 0.226
 _BINS = 1024
 _CONTINUED = 0.3  # a share of cells with noise below this: the background was cleaned
+_DIMMER = 0.5  # noise of the dim light that cleaning left beside that of the bright light: photons
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """What was seen in the squares of some planes; all (z, rows, columns) float32, in counts.
 
-    floor, ceiling: 2nd and 98th percentile. middle: median. spread: sigma of the brighter half. flat: bool,
+    floor, ceiling: 2nd and 98th percentile. middle: median. spread: sigma of the noise (see `_spread`). flat: bool,
     all voxels are alike. rough: (_BINS,) counts of the roughness of bright voxels (see `_roughness`).
     """
 
@@ -75,16 +77,36 @@ def look(planes: np.ndarray) -> Cells:
         for k, n in zip(size, planes.shape[1:], strict=True)
     )
     cells = planes[:, rows[:, None], columns] if np.any(np.mod(planes.shape[1:], CELL)) else planes
-    cells = cells.reshape(len(planes), size[0], CELL, size[1], CELL).swapaxes(2, 3)
+    cells = np.ascontiguousarray(cells.reshape(len(planes), size[0], CELL, size[1], CELL).swapaxes(2, 3))
+    spread = np.minimum(_spread(cells, axis=3), _spread(cells, axis=4))
     cells = np.sort(cells.reshape(len(planes), *size, CELL * CELL), axis=-1)
     count = CELL * CELL
     floor, middle, ceiling = (cells[..., int(q * count)].astype(np.float32) for q in (0.02, 0.5, 0.98))
-    brighter = np.minimum(cells[..., count // 2 :].astype(np.float32), ceiling[..., None]) - middle[..., None]
-    spread = np.sqrt(np.mean(np.square(brighter, out=brighter), axis=-1)) / np.float32(_BRIGHT_HALF)
     flat = cells[..., 0] == cells[..., -1]
     # Where noise covers a plane, the cells tell it.
     cleaned = np.mean(~flat, axis=(1, 2)) < 2 * _CONTINUED
     return Cells(floor, ceiling, middle, spread, flat, _roughness(planes[cleaned], middle[cleaned]))
+
+
+def _spread(cells: np.ndarray, *, axis: int) -> np.ndarray:
+    """float32 (z, rows, columns): sigma of the noise from differences of voxels that lie APART pixels apart.
+
+    Haze and tissue vary over more pixels than that, noise of a smoothed or enlarged image over fewer. Their root
+    mean square, not their median: where most voxels are alike and few are bright, those few are the noise. The
+    largest 2 % are cut, as a bright speck or a thin neurite would be.
+    """
+    place = [slice(None)] * 5
+    place[7 - axis] = slice(None, None, 2)  # every second line tells as much
+    place[axis] = slice(APART, None)
+    after = cells[tuple(place)].astype(np.float32)
+    place[axis] = slice(None, -APART)
+    after -= cells[tuple(place)]
+    differences = np.abs(after, out=after).reshape(*cells.shape[:3], -1)
+    most = int(0.98 * differences.shape[-1])
+    differences.partition(most, axis=-1)
+    np.minimum(differences, differences[..., most, None], out=differences)
+    square = np.einsum("...i,...i->...", differences, differences) / differences.shape[-1]
+    return np.sqrt(square / 2) / np.float32(_DIFFERENCE)
 
 
 def _roughness(planes: np.ndarray, middle: np.ndarray) -> np.ndarray:
@@ -190,13 +212,35 @@ def _background(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     footprint = (1, WIDEST, WIDEST)
-    eroded = ndimage.minimum_filter(np.where(empty, np.inf, middle), footprint, mode="nearest")
+    slope = _slope(middle, empty)
+    level = middle - slope
+    eroded = ndimage.minimum_filter(np.where(empty, np.inf, level), footprint, mode="nearest")
     eroded = np.where(np.isfinite(eroded), eroded, -np.inf)
     opened = ndimage.maximum_filter(eroded, footprint, mode="nearest")
-    opened = np.minimum(opened, np.where(empty, np.inf, middle))
+    opened = np.minimum(opened, np.where(empty, np.inf, level)) + slope
     # Where a cell is brighter than what was opened, the opening holds; where darker (min), the cell itself.
     unknown = empty | ~np.isfinite(opened)
     return _fill(np.where(unknown, np.nan, opened).astype(np.float32))
+
+
+def _slope(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Each plane's even slope from side to side, 0 in its middle: float32, the shape of `middle`.
+
+    An opening follows slopes, but not at the sides; in a small image all cells are at the sides.
+    """
+    known = np.where(empty, np.nan, middle)
+    slope = np.zeros(middle.shape, np.float32)
+    for axis in (1, 2):
+        # The median of the differences: neurites and the edges of padding are few.
+        steps = np.diff(known, axis=axis).reshape(len(middle), -1)
+        found = np.isfinite(steps).any(1)
+        each = np.zeros(len(middle), np.float32)
+        each[found] = np.nanmedian(steps[found], axis=1)
+        shape = [1, 1, 1]
+        shape[axis] = middle.shape[axis]
+        place = np.arange(middle.shape[axis], dtype=np.float32) - (middle.shape[axis] - 1) / 2
+        slope += each[:, None, None] * place.reshape(shape)
+    return slope
 
 
 def _fill(values: np.ndarray) -> np.ndarray:
@@ -228,7 +272,7 @@ def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
     live = data & ~cells.flat & (cells.spread > 0)
     shape = cells.flat.shape
     if live.sum() < _CONTINUED * max(data.sum(), 1):
-        rough = _median_roughness(cells.rough) / _ROUGHNESS
+        rough = _DIMMER * _median_roughness(cells.rough) / _ROUGHNESS
         contrast = float(np.max(cells.ceiling[data] - cells.middle[data], initial=0.0))
         return np.full(shape, max(rough, least) or contrast / 100 or 1.0, np.float32)
     whole = float(np.quantile(cells.spread[live], 0.25))

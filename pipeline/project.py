@@ -193,6 +193,7 @@ class Project:
             results / "trained/lm.safetensors": "trained weights",
             results / "trained/em.safetensors": "trained weights",
             results / "ablation/ablation.tsv": "ablation",
+            results / "ablation/ablation_lm.tsv": "ablation",
             results / "benchmark/leaderboard.html": "leaderboard",
         }
         lines = ["Results:", *(f"  {path}  ({kind})" for path, kind in kinds.items() if path.exists())]

@@ -365,6 +365,6 @@ def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path
     window = np.random.default_rng(0).random((1, *TINY.window), np.float32)
     with torch.no_grad():
         expected = net(torch.from_numpy(window)[None]).sigmoid().numpy()
-    found = network.run(window)
+    found = network.run(torch.from_numpy(window)).numpy()
     assert found.shape == (1, 4, *TINY.window)
     np.testing.assert_allclose(found, expected, atol=0.01)  # the file is in half precision

@@ -1,5 +1,6 @@
 """Identities of the 3D vision transformer and its inflation from 2D: they prove that a transfer is one."""
 
+import json
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from torch import nn
 from conftest import ROOT, save_slices
 from pipeline import intensity
 from pipeline.errors import InputError
-from pipeline.network import contract, inflate, weights
+from pipeline.network import contract, inflate, source, weights
 from pipeline.network.slices import Architecture, Encoder, SliceSegmenter
 
 SMALL = Architecture(depth=5, tile=64, patch=16, width=48, blocks=4, heads=3)
@@ -57,6 +58,16 @@ def checkpoint_2d(architecture=SMALL, grid=4):
     state["patch_embed.proj.weight"] = torch.randn(architecture.width, 3, 16, 16) * 0.05
     state["pos_embed"] = torch.randn(1, 1 + grid * grid, architecture.width) * 0.02
     return state
+
+
+def as_source(checkpoint):
+    return source.Source("vit", source.plain_names(checkpoint), heads=3)
+
+
+def save_2d(path, state=None, **told):
+    """A 2D ViT of three heads on disk."""
+    save_file(state or checkpoint_2d(), path, {source.ENTRY: json.dumps({"heads": 3, **told})})
+    return path
 
 
 def test_folded_grey_kernel_embeds_as_the_rgb_kernel_embeds_the_normalised_picture(kernel, window):
@@ -121,7 +132,7 @@ def test_all_tokens_of_the_encoder_are_those_of_timms_2d_vit(how, within):
     flat = VisionTransformer(**sizes).eval()
     flat.load_state_dict(state)
     encoder = Encoder(SMALL).eval()
-    encoder.load_state_dict(inflate.encoder_from_2d(state, SMALL, how))
+    encoder.load_state_dict(inflate.encoder_from_2d(as_source(state), SMALL, how))
     slices = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(4))
     window = slices[:, None, None].repeat(1, 1, 5, 1, 1)
     if how == "center":
@@ -135,7 +146,7 @@ def test_all_tokens_of_the_encoder_are_those_of_timms_2d_vit(how, within):
 
 @pytest.mark.parametrize(
     ("width", "patch", "heads", "expected"),
-    [(192, 16, 3, 5_622_720), (192, 8, 3, 5_551_296), (384, 16, 6, 21_862_272)],
+    [(192, 16, 3, 5_622_720), (192, 8, 3, 5_551_296), (384, 16, 6, 21_862_272), (768, 16, 12, 86_191_872)],
 )
 def test_parameter_counts_are_those_of_the_published_models(width, patch, heads, expected):
     # The table counts the position grid of 224 pixels.
@@ -147,7 +158,7 @@ def test_parameter_counts_are_those_of_the_published_models(width, patch, heads,
 
 def test_off_centre_taps_of_a_center_start_receive_gradient(window):
     encoder = Encoder(SMALL)
-    encoder.load_state_dict(inflate.encoder_from_2d(checkpoint_2d(), SMALL, "center"))
+    encoder.load_state_dict(inflate.encoder_from_2d(as_source(checkpoint_2d()), SMALL, "center"))
     # A probe that no norm makes constant.
     (encoder(window) * torch.randn(48, generator=torch.Generator().manual_seed(5))).sum().backward()
     assert (encoder.patch_embed.proj.weight.grad.abs().amax((0, 1, 3, 4)) > 0).all()
@@ -173,8 +184,8 @@ def test_dino_and_timm_layouts_of_one_model_give_the_same_encoder():
     state = checkpoint_2d()
     dino = {"teacher": {f"module.backbone.{name}": value for name, value in state.items()}, "student": {}}
     dino["teacher"]["module.head.mlp.0.weight"] = torch.zeros(2, 2)
-    expected = inflate.encoder_from_2d(state, SMALL)
-    for name, value in inflate.encoder_from_2d(dino, SMALL).items():
+    expected = inflate.encoder_from_2d(as_source(state), SMALL)
+    for name, value in inflate.encoder_from_2d(as_source(dino), SMALL).items():
         assert torch.equal(value, expected[name]), name
 
 
@@ -187,17 +198,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, tmp_path):
         state["blocks.9.mlp.fc1.weight"] = torch.zeros(1)
     else:
         state["blocks.2.mlp.fc1.weight"] = torch.zeros(7)
-    path = tmp_path / "vit.safetensors"
-    save_file(state, path)
+    path = save_2d(tmp_path / "vit.safetensors", state)
     with pytest.raises(InputError, match=r"vit\.safetensors.*blocks\.[29]\.mlp\.fc1\.weight"):
-        weights.start_slices(path, SMALL, how="center", seed=0)
+        weights.start_slices(path, SMALL, transfer="center", seed=0)
 
 
 def test_scratch_and_inflated_models_of_one_seed_differ_in_the_encoder_only(tmp_path):
-    path = tmp_path / "vit.safetensors"
-    save_file(checkpoint_2d(), path)
-    scratch = weights.start_slices(None, SMALL, how="center", seed=7).state_dict()
-    inflated = weights.start_slices(path, SMALL, how="center", seed=7).state_dict()
+    path = save_2d(tmp_path / "vit.safetensors")
+    scratch = weights.start_slices(path, SMALL, transfer="scratch", seed=7).state_dict()
+    inflated = weights.start_slices(path, SMALL, transfer="center", seed=7).state_dict()
     assert all(torch.equal(scratch[name], inflated[name]) for name in scratch if name.startswith("decoder."))
     assert not torch.equal(scratch["encoder.pos_embed"], inflated["encoder.pos_embed"])
 

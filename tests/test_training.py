@@ -33,6 +33,7 @@ def straight(y=16.0, z=4.0, radius=1.0):
 def pair():
     image = np.zeros((9, 64, 64), np.float32)
     image[4, 31:34, 2:59] = 100
+    image[[3, 5], 32, 2:59] = 100
     return pairs.from_tree("tube", image, [straight()], VOXEL_SIZE, complete=True)
 
 
@@ -55,7 +56,8 @@ def test_a_bright_structure_that_was_not_traced_does_not_count_and_the_backgroun
     assert counts[4, 31:34, 6:54].all()
     assert counts[4, 40:52].all()
     assert counts[0, :20].all() and counts[0, 45:].all()
-    assert pairs.from_tree("two", image, tree, VOXEL_SIZE, complete=True).counts.all()
+    whole = pairs.from_tree("two", image, tree, VOXEL_SIZE, complete=True)
+    assert whole.counts[whole.distance > 0].all()
 
 
 def test_sparse_labels_leave_out_what_is_not_annotated_and_the_rim():
@@ -63,11 +65,20 @@ def test_sparse_labels_leave_out_what_is_not_annotated_and_the_rim():
     labels[1] = pairs.BACKGROUND
     labels[1, 2:6, 2:6] = pairs.RIM_LABEL
     labels[1, 3:5, 3:5] = pairs.NEURITE
-    pair = pairs.from_labels("trailmap", np.zeros((3, 8, 8), np.float32), labels)
+    pair = pairs.from_labels("trailmap", np.full((3, 8, 8), 10, np.float32), labels)
     assert not pair.counts[[0, 2]].any()
     assert len(pair.foreground) == 4
     rim = (pair.distance > 0) & (pair.distance <= pairs.RIM)
     np.testing.assert_array_equal(rim, labels == pairs.RIM_LABEL)
+
+
+def test_a_neurite_that_is_lost_in_the_noise_does_not_count():
+    labels = np.full((3, 16, 16), pairs.BACKGROUND, np.uint8)
+    labels[1, 2:6], labels[1, 10:14] = pairs.NEURITE, pairs.NEURITE
+    image = np.where(np.arange(16)[:, None] < 8, 1.0, 10.0) * np.ones((3, 16, 16), np.float32)
+    pair = pairs.from_labels("two", image, labels)
+    assert not pair.counts[1, 2:6].any() and pair.counts[1, 10:14].all() and pair.counts[1, :2].all()
+    assert pair.foreground[:, 1].min() == 10
 
 
 def test_a_window_and_its_target_stay_together_whatever_is_flipped_and_zoomed(pair, monkeypatch):

@@ -257,6 +257,49 @@ def test_train_takes_labels_of_electron_microscopy(tmp_path, pretrain, ingested)
 
 
 @pytest.mark.slow
+def test_train_begins_with_what_dino_made_of_pictures_and_stacks(tmp_path):
+    folder = make_folder(tmp_path / "data", ["a.tif", "a.swc", "b.tif", "photographs/1.png"])
+    config = {
+        "dataset": str(folder),
+        "train": {"pretrain": "dino"},
+        "dino": {"pictures": f"{folder / 'photographs'} stacks"},
+    }
+    assert planned(tmp_path, "train", config=config) == {
+        "ingest": 2,
+        "dino": 1,
+        "train_network": 1,
+        "train": 1,
+        "total": 5,
+    }
+    del config["train"]
+    assert planned(tmp_path, "train", config=config) == {
+        "ingest": 1,
+        "train_network": 1,
+        "train": 1,
+        "total": 3,
+    }
+
+
+@pytest.mark.slow
+def test_ablation_of_light_microscopy_trains_and_scores_each_variant(tmp_path):
+    names = [f"{name}.{kind}" for name in "abc" for kind in ("tif", "swc")]
+    folder = make_folder(tmp_path / "data", [*names, "vit.pth"])
+    config = {"dataset": str(folder), "ablation_lm": {"start": str(folder / "vit.pth"), "seeds": 1}}
+    trainings = 4 * 2 + 3
+    assert planned(tmp_path, "ablation", config=config) == {
+        "ingest": 3,
+        "ablation_lm_train": trainings,
+        "ablation_lm_score": trainings,
+        "ablation_lm": 1,
+        "ablation": 1,
+        "total": 3 + 2 * trainings + 2,
+    }
+    del config["ablation_lm"]["start"]
+    status, said = snakemake(tmp_path, "ablation", "--dry-run", config=config)
+    assert status != 0 and "ablation_lm.start: empty" in said
+
+
+@pytest.mark.slow
 def test_ablation_trains_and_scores_each_variant(tmp_path):
     folder = make_folder(tmp_path / "data", ["a.tif", "a_labels.tif", "b.tif", "b_labels.tif", "c.tif"])
     config = {"dataset": str(folder), "modality": "em", "ablation": {"seeds": 1}}

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError, field_validator
 
 from pipeline.config.ablation import Ablation
+from pipeline.config.ablation_lm import AblationLm
 from pipeline.config.agglomerate import Agglomerate
 from pipeline.config.base import (
     Settings,
@@ -22,6 +23,7 @@ from pipeline.config.base import (
     section_of,
     setting,
 )
+from pipeline.config.dino import Dino
 from pipeline.config.draw import Draw
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.infer import Infer
@@ -106,9 +108,11 @@ class Config(Settings):
     evaluate: Evaluate = Evaluate()
     draw: Draw = Draw()
     simulate: Simulate = Simulate()
+    dino: Dino = Dino()
     train: Train = Train()
     train_em: TrainEm = TrainEm()
     ablation: Ablation = Ablation()
+    ablation_lm: AblationLm = AblationLm()
 
     @field_validator("results")
     @classmethod

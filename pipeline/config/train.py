@@ -13,13 +13,19 @@ class Train(Settings):
 
     start: str = setting(
         "pipeline/weights/lm.safetensors",
-        "Weights to begin with: a file made by train, or a 2D ViT checkpoint to inflate; empty: random.",
+        "Weights to begin with: a file made by train, or a 2D ViT (DINO's, timm's); empty: random.",
         why="few labels go far from weights that have seen neurites",
     )
-    inflation: Literal["center", "average"] = setting(
+    pretrain: Literal["none", "dino"] = setting(
+        "none",
+        "Of the workflow: dino pre-trains a 2D ViT first, by the settings of the section dino, and takes it for start.",
+        why="the start was trained before",
+    )
+    transfer: Literal["scratch", "average", "center", "tubular"] = setting(
         "center",
-        "How a 2D kernel fills the slices of the 3D one: all in the centre slice, or even.",
-        why="the better one in Cheng et al. 2024",
+        "How the start's 2D patch kernel meets the slices: all in the centre slice, even, or as bent tubes beside the "
+        "centre's; scratch takes the sizes of the start and nothing else.",
+        why="the better inflation in Cheng et al. 2024, and inference costs nothing more",
     )
     more_samples: str = setting(
         "",

@@ -9,19 +9,7 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.network.slices import Architecture
-
-# Normalisation that DINO's, DeiT's and most of timm's 2D models expect of RGB in [0, 1].
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-CONTAINERS = (
-    "teacher",
-    "student",
-    "model",
-    "state_dict",
-)  # first one found; DINO's teacher before its student
-PREFIXES = ("module.", "backbone.", "encoder.")
-DROPPED = ("head.", "fc_norm.", "head_dist.")
+from pipeline.network.source import IMAGENET_MEAN, IMAGENET_STD, Source, take
 
 
 def fold_grey(
@@ -63,50 +51,23 @@ def resize_positions(table: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([table[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)
 
 
-def encoder_from_2d(
-    checkpoint: dict,
-    architecture: Architecture,
-    how: str = "center",
-    *,
-    source: str = "2D checkpoint",
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
-) -> dict[str, Tensor]:
-    """State dict of `slices.Encoder` from a 2D ViT's (timm's or DINO's names, prefixes and heads dropped).
+def encoder_from_2d(source: Source, architecture: Architecture, how: str = "center") -> dict[str, Tensor]:
+    """State dict of `slices.Encoder` (its plain part) from a 2D ViT of the same sizes.
 
-    Every key is loaded, converted or dropped by a named rule. Raises InputError, naming `source` and the keys,
-    when one is missing, unknown or of another size.
+    Every tensor is copied or converted. Raises InputError, naming the file, when one of the first layer is missing.
     """
-    state = plain_names(checkpoint)
+    state = dict(source.state)
     kernel, bias = fold_grey(
-        _take(state, "patch_embed.proj.weight", source),
-        _take(state, "patch_embed.proj.bias", source),
-        mean,
-        std,
+        take(state, "patch_embed.proj.weight", source.name),
+        take(state, "patch_embed.proj.bias", source.name),
+        source.mean,
+        source.std,
     )
     grid = architecture.tile // architecture.patch
     state["patch_embed.proj.weight"] = inflate(kernel, architecture.depth, how)
     state["patch_embed.proj.bias"] = bias
-    state["pos_embed"] = resize_positions(_take(state, "pos_embed", source), (grid, grid))
+    table = take(state, "pos_embed", source.name)
+    if table.dim() != 3 or round((table.shape[1] - 1) ** 0.5) ** 2 != table.shape[1] - 1:
+        raise InputError(source.name, f"positions of shape {tuple(table.shape)}", "1, 1 + n x n, width")
+    state["pos_embed"] = resize_positions(table, (grid, grid))
     return state
-
-
-def plain_names(checkpoint: dict) -> dict[str, Tensor]:
-    """Unpack DINO's containers, strip prefixes, drop classifier heads; values become float32."""
-    for container in CONTAINERS:
-        if isinstance(checkpoint.get(container), dict):
-            checkpoint = checkpoint[container]
-            break
-    state = {}
-    for name, value in checkpoint.items():
-        while name.startswith(PREFIXES):
-            name = name.split(".", 1)[1]
-        if not name.startswith(DROPPED):
-            state[name] = value.float()
-    return state
-
-
-def _take(state: dict[str, Tensor], name: str, source: str) -> Tensor:
-    if name not in state:
-        raise InputError(source, f"no tensor {name}", "a 2D ViT under timm's or DINO's names")
-    return state[name]

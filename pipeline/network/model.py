@@ -1,16 +1,23 @@
 """A network as the stages see it: windows of grey in, probabilities out. How it computes is its own affair."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pipeline.blocks import Block, Grid
 from pipeline.errors import InputError
 from pipeline.network import contract, weights
 from pipeline.network.contract import Contract
+from pipeline.network.predict import predict_block
+
+# Windows of WINDOW_VOXELS at once: a GPU waits for launches where there are few.
+BATCHES = {"cpu": 16, "cuda": 256}
+WINDOW_VOXELS = 5 * 128 * 128
 
 
 @dataclass(frozen=True)
@@ -26,14 +33,25 @@ class Network:
     precision: str
     sha256: str
 
-    def run(self, windows: np.ndarray) -> np.ndarray:
-        """(B, z, y, x) float32 grey -> (B, c, z, y, x) float32 probabilities of the cores."""
-        with torch.inference_mode():
-            stack = torch.from_numpy(windows)[:, None].to(self.device)
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-                logits = self.module(stack)
-            probability = torch.sigmoid(logits.float()).cpu().numpy()
+    def run(self, windows: Tensor) -> Tensor:
+        """(B, z, y, x) float32 grey on the device -> (B, c, z, y, x) float32 probabilities of the cores."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            logits = self.module(windows[:, None])
+        probability = torch.sigmoid(logits.float())
         return probability.reshape(len(windows), len(self.contract.channels), *self.contract.core)
+
+    def predict(self, grey: np.ndarray, block: Block, grid: Grid, *, batch: int = 0) -> np.ndarray:
+        """Probabilities, float32 (c, z, y, x) of a block (see predict_block).
+
+        batch: windows at once; 0: BATCHES of the device, fewer where they are larger than the slice segmenter's.
+        """
+        most = batch or BATCHES[self.device]
+        most = max(1, most * WINDOW_VOXELS // max(WINDOW_VOXELS, math.prod(grid.window)))
+        channels = len(self.contract.channels)
+        return predict_block(self.run, grey, block, grid, channels=channels, batch=most, device=self.device)
 
     def provenance(self) -> dict[str, str]:
         """What a result needs to be made again, besides the code: for metrics.json."""

@@ -2,39 +2,98 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from pipeline.blocks import Block, Grid, blending_sum, blending_weight
+from pipeline.blocks import Block, Grid, Zyx, blending_sum, blending_weight
 
-# (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores.
-Run = Callable[[np.ndarray], np.ndarray]
+# (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores, on the same device.
+Run = Callable[[Tensor], Tensor]
 
 
+@torch.inference_mode()
 def predict_block(
-    run: Run, grey: np.ndarray, block: Block, grid: Grid, *, channels: int = 1, batch: int = 16
+    run: Run,
+    grey: np.ndarray,
+    block: Block,
+    grid: Grid,
+    *,
+    channels: int = 1,
+    batch: int = 16,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Probabilities, float32 (c, z, y, x) of the block.
 
-    grey: (z, y, x) float32, what `grid.reach` asks for. Windows that are not in the block's list are zero. Sums run in
-    grid order and every batch has the same size (the last one is filled up), so that a voxel's value does not
-    depend on the block it was computed in.
+    grey: (z, y, x) float32, what `grid.reach` asks for. device: where `run` computes; windows are cut and blended
+    there too. Windows that are not in the block's list are zero. Sums run in grid order and every batch has the
+    same size (the last one is filled up), so that a voxel's value does not depend on the block it was computed in.
     """
-    total = np.zeros((channels, *block.shape), np.float32)
-    first = [low for low, _ in grid.reach(block)]
-    weight = blending_weight(grid.core)
-    for windows in _batches(block.windows, batch):
-        stack = np.zeros((batch, *grid.window), np.float32)
-        for place, window in enumerate(windows):
-            corner = np.multiply(window, grid.stride) - grid.margin - first
-            stack[place] = grey[tuple(slice(a, a + edge) for a, edge in zip(corner.tolist(), grid.window))]
-        for window, values in zip(windows, run(stack), strict=False):
-            _add(total, weight * values, np.multiply(window, grid.stride), block)
+    over = grid.over(block.start, block.stop)
+    first = np.array([touching[0] for touching in over])
+    light = _windows(torch.from_numpy(np.ascontiguousarray(grey)).to(device), grid.window, grid.stride)
+    weight = torch.from_numpy(blending_weight(grid.core)).to(device)
+    # Cores reach over the block's border; what lies beyond is the neighbour's and is cut off.
+    extent = [(len(each) - 1) * step + core for each, step, core in zip(over, grid.stride, grid.core)]
+    total = torch.zeros((channels, *extent), device=device)
+    stack = torch.zeros((batch, *grid.window), device=device)
+    places = np.array(block.windows, int).reshape(-1, 3) - first
+    held = torch.zeros((0, channels, *grid.core), device=device)
+    begin = 0  # of the windows that are held: a row of the grid is added when it is whole
+    for low in range(0, len(places), batch):
+        stop = min(low + batch, len(places))
+        chosen = torch.from_numpy(places[low:stop].T.copy()).to(device)
+        stack[: stop - low] = light[tuple(chosen)]
+        stack[stop - low :] = 0
+        held = torch.cat([held, (weight * run(stack))[: stop - low]])
+        rows = _rows(places[begin:stop])
+        for here in rows if stop == len(places) else rows[:-1]:
+            _add_row(total, held[here], places[begin:stop][here], first, grid)
+        added = len(held) if stop == len(places) else rows[-1].start
+        held, begin = held[added:], begin + added
+    inside = [
+        slice(a - int(w) * step, b - int(w) * step)
+        for a, b, w, step in zip(block.start, block.stop, first, grid.stride)
+    ]
+    total = total[(slice(None), *inside)]
     for axis, (size, core, stride) in enumerate(zip(grid.shape, grid.core, grid.stride)):
-        sums = blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]]
-        total /= sums.reshape([-1 if each == axis else 1 for each in range(3)])
-    return total
+        sums = torch.from_numpy(blending_sum(size, core, stride)[block.start[axis] : block.stop[axis]])
+        total /= sums.to(device).reshape([-1 if each == axis else 1 for each in range(3)])
+    return total.cpu().numpy()
+
+
+def _windows(light: Tensor, window: Zyx, stride: Zyx) -> Tensor:
+    """A view (z, y, x of the grid, window) of the windows that lie one stride apart; light begins with the first."""
+    for axis, (edge, step) in enumerate(zip(window, stride)):
+        light = light.unfold(axis, edge, step)
+    return light
+
+
+def _rows(places: np.ndarray) -> list[slice]:
+    """Runs of windows (n, 3), in grid order, that lie in one row of the grid."""
+    ends = np.flatnonzero(np.diff(places[:, :2], axis=0).any(1)) + 1
+    bounds = [0, *ends.tolist(), len(places)]
+    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:])]
+
+
+def _add_row(total: Tensor, values: Tensor, places: np.ndarray, first: np.ndarray, grid: Grid) -> None:
+    """Add cores (n, c, z, y, x) of one row of the grid: those that do not touch each other at once.
+
+    The order is one of the whole volume's grid: first every k-th window, then those beside them.
+    """
+    (z, y), (_, _, step) = places[0, :2] * grid.stride[:2], grid.stride
+    apart = -(-grid.core[2] // step)
+    row = total[:, z : z + grid.core[0], y : y + grid.core[1]]
+    for turn in range(apart):
+        chosen = np.flatnonzero((places[:, 2] + first[2]) % apart == turn)
+        if len(chosen):
+            begin = (turn - int(first[2])) % apart
+            cores = row[..., begin * step :].unfold(3, grid.core[2], apart * step)  # (c, z, y, n, x)
+            at = torch.from_numpy((places[chosen, 2] - begin) // apart).to(total.device)
+            picked = values[torch.from_numpy(chosen).to(total.device)]
+            cores.index_add_(3, at, picked.permute(1, 2, 3, 0, 4))
 
 
 class Progress:
@@ -52,17 +111,3 @@ class Progress:
             share = self.done / max(self.voxels, 1)
             print(f"{share:4.0%}  {rate:,.0f} voxels/s  {left:,.0f} s left", file=sys.stderr, flush=True)
             self.told = now
-
-
-def _batches(windows: list, size: int) -> Iterator[list]:
-    for first in range(0, len(windows), size):
-        yield windows[first : first + size]
-
-
-def _add(total: np.ndarray, values: np.ndarray, corner: np.ndarray, block: Block) -> None:
-    """Add a core (c, z, y, x) whose first voxel is `corner` of the volume to the part of it in the block."""
-    low = np.maximum(corner, block.start)
-    high = np.minimum(corner + values.shape[1:], block.stop)
-    here = tuple(slice(a, b) for a, b in zip((low - block.start).tolist(), (high - block.start).tolist()))
-    there = tuple(slice(a, b) for a, b in zip((low - corner).tolist(), (high - corner).tolist()))
-    total[(slice(None), *here)] += values[(slice(None), *there)]

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.network.embed import PatchEmbed
+from pipeline.network.tubular import TubularEmbed
 from pipeline.network.vit import import_timm_block
 
 Block = import_timm_block()
@@ -26,7 +28,8 @@ class Architecture:
     """Sizes of the network. depth: slices in a window (odd). tile: window edge in pixels, a multiple of patch.
 
     norm: what stands behind the decoder's convolutions. "group" looks at the whole window, so that a window of
-    noise is stretched until it looks like one of neurite; "none" keeps the absolute scale.
+    noise is stretched until it looks like one of neurite; "none" keeps the absolute scale. embedding: "plain", or
+    "tubular" (bent tubes beside it).
     """
 
     name: ClassVar = "slices"
@@ -41,6 +44,7 @@ class Architecture:
     blocks: int = 12
     heads: int = 3
     norm: str = "group"
+    embedding: str = "plain"
 
     @property
     def window(self) -> tuple[int, int, int]:
@@ -53,26 +57,14 @@ class Architecture:
         return 1, self.tile, self.tile
 
 
-class PatchEmbed(nn.Module):
-    """(B, 1, D, S, S) -> (B, N, E): one token for each patch column over all D slices."""
-
-    def __init__(self, depth: int, patch: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv3d(1, width, (depth, patch, patch), stride=(depth, patch, patch))
-
-    def forward(self, window: Tensor) -> Tensor:
-        # The kernel covers the whole depth, so slices are channels of a 2D convolution (oneDNN's fast path).
-        tokens = F.conv2d(window[:, 0], self.proj.weight[:, 0], self.proj.bias, stride=self.proj.stride[1:])
-        return tokens.flatten(2).transpose(1, 2)
-
-
 class Encoder(nn.Module):
     """A ViT over a window of D slices, with the parameter names of timm's 2D ViT (150 tensors at 12 blocks)."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         width, grid = architecture.width, architecture.tile // architecture.patch
-        self.patch_embed = PatchEmbed(architecture.depth, architecture.patch, width)
+        embed = {"plain": PatchEmbed, "tubular": TubularEmbed}[architecture.embedding]
+        self.patch_embed = embed(architecture.depth, architecture.patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         self.blocks = nn.ModuleList(
@@ -155,4 +147,6 @@ def _convs(*widths: int, norm: str, stride: int = 1) -> nn.Sequential:
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
+    # On a GPU GroupNorm gives another layout back, for which the interpolation is slow.
+    x = x.contiguous(memory_format=torch.channels_last)
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
 """Weights on disk: safetensors whose header is the network's contract; every tensor accounted for."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from pipeline.network.affinities import AffinityNet
 from pipeline.network.contract import Contract
 from pipeline.network.inflate import encoder_from_2d
 from pipeline.network.slices import SliceSegmenter
+from pipeline.network.source import read as read_2d
+
+# Tensors of the encoder that only the tubular embedding has.
+TUBES = ("patch_embed.tubes", "patch_embed.gamma", "patch_embed.offsets.")
 
 # name in the header -> (sizes, module)
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
@@ -65,23 +69,45 @@ def load(path: Path) -> nn.Module:
 
 
 def start_slices(
-    start: Path | None, architecture: slices.Architecture, *, how: str, seed: int
+    start: Path | None, architecture: slices.Architecture, *, transfer: str, seed: int
 ) -> SliceSegmenter:
-    """A slice segmenter to train: from scratch (None), from a 2D checkpoint (inflated by `how`), or from our own.
+    """A slice segmenter to train, from a 2D checkpoint, from a file of ours, or from nothing (None).
 
-    Our own keep their sizes. The parts that a 2D checkpoint does not have start alike for one seed, whatever it is.
+    transfer: center, average or tubular; scratch takes the sizes of the file and nothing else of it. Sizes of the
+    encoder are those of the file, those of the window are the architecture's, or the file's where it is ours. What a 2D
+    checkpoint does not have starts alike for one seed, whatever the transfer is.
     """
+    tubular = transfer == "tubular"
     if start is not None and contract.is_ours(start):
         model = load(start)
         if not isinstance(model, SliceSegmenter):
             raise InputError(start, f"architecture {type(model).__name__}", "weights of a slice segmenter")
-        return model.train()
-    torch.manual_seed(seed)
-    model = SliceSegmenter(architecture)
-    _initialise(model)
-    if start is not None:
-        fill(model.encoder, encoder_from_2d(_read_2d(start), architecture, how, source=str(start)), start)
+        if transfer == "scratch":
+            return _begin(model.architecture, seed)
+        return (with_tubes(model) if tubular else model).train()
+    source = None if start is None else read_2d(start)
+    sizes = architecture if source is None else source.sizes(architecture)
+    sizes = replace(sizes, embedding="tubular" if tubular else "plain")
+    model = _begin(sizes, seed)
+    if source is not None and transfer != "scratch":
+        state = encoder_from_2d(source, sizes, "average" if transfer == "average" else "center")
+        own = model.encoder.state_dict()
+        # Tubes are made of what is loaded here.
+        tubes = {name: value for name, value in own.items() if name.startswith(TUBES)}
+        fill(model.encoder, {**tubes, **state}, Path(source.name))
+        if tubular:
+            model.encoder.patch_embed.begin()
     return model
+
+
+def with_tubes(model: SliceSegmenter) -> SliceSegmenter:
+    """The same function with tubes beside its patch embedding, whose share is zero; unchanged where it has them."""
+    if model.architecture.embedding == "tubular":
+        return model
+    tubular = SliceSegmenter(replace(model.architecture, embedding="tubular"))
+    tubular.load_state_dict({**tubular.state_dict(), **model.state_dict()})
+    tubular.encoder.patch_embed.begin()
+    return tubular
 
 
 def start_affinities(start: Path | None, architecture: affinities.Architecture, *, seed: int) -> AffinityNet:
@@ -110,15 +136,22 @@ def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     module.load_state_dict(state)
 
 
-def _initialise(model: SliceSegmenter) -> None:
+def _begin(architecture: slices.Architecture, seed: int) -> SliceSegmenter:
     """The usual start of a ViT (truncated normal, std .02, no bias); convolutions of the decoder keep He's."""
+    torch.manual_seed(seed)
+    model = SliceSegmenter(architecture)
     for name, parameter in model.encoder.named_parameters():
+        if name.startswith(TUBES):
+            continue  # a draw here would give the layers behind another start than in the other variants
         if parameter.dim() > 1:
             nn.init.trunc_normal_(parameter, std=0.02)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     # Neurite is rare: begin near its share (2 %) instead of a half, which would take the first 100 steps.
     nn.init.constant_(model.decoder.head.bias, -4.0)
+    if architecture.embedding == "tubular":
+        model.encoder.patch_embed.begin()
+    return model
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -126,11 +159,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise InputError(path, f"not a safetensors file ({error})", "a weights file made by train") from error
-
-
-def _read_2d(path: Path) -> dict:
-    if not path.is_file():
-        raise InputError(path, "no such file", "a 2D ViT checkpoint (.safetensors, .pth)")
-    if path.suffix == ".safetensors":
-        return _tensors(path)
-    return torch.load(path, map_location="cpu", weights_only=True)

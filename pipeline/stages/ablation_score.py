@@ -79,7 +79,6 @@ def _mixings(trained: config.TrainEm) -> Iterator[tuple[str, float]]:
 def _predict(network: "Network", volume: "Volume", overlap: float) -> tuple[dict[str, np.ndarray], "Volume"]:
     """Channels (z, y, x) uint8 of a volume, and the volume."""
     from pipeline import blocks
-    from pipeline.network.predict import predict_block
 
     about = network.contract
     stride = blocks.strides(about.core, overlap)
@@ -88,7 +87,7 @@ def _predict(network: "Network", volume: "Volume", overlap: float) -> tuple[dict
     plan = blocks.make_plan(everything, grid, plane=2**31, voxels=2**62)
     (block,) = plan.blocks
     grey = blocks.read_clamped(volume.image, grid.reach(block)).astype(np.float32) / 255
-    found = predict_block(network.run, grey, block, grid, channels=len(about.channels), batch=4)
+    found = network.predict(grey, block, grid)
     return dict(zip(about.channels, np.rint(found * 255).astype(np.uint8))), volume
 
 

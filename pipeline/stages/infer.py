@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from pipeline.network.model import Network
 
 MADE = "made.json"
-# Voxels of a window of the slice segmenter: of larger windows fewer go through a network at once, in as much memory.
-WINDOW_VOXELS = 5 * 128 * 128
 
 
 def run(
@@ -32,7 +29,7 @@ def run(
     output: Path,
     *,
     device: Annotated[str, Parameter(env_var="STACK2SWC_INFER_DEVICE")] = "auto",
-    batch: Annotated[int, Parameter(env_var="STACK2SWC_INFER_BATCH")] = 16,
+    batch: Annotated[int, Parameter(env_var="STACK2SWC_INFER_BATCH")] = 0,
     settings: Infer = Infer(),
 ) -> None:
     """Run the network over the blocks of a plan. Killed, it goes on behind the last whole block.
@@ -43,7 +40,8 @@ def run(
         weights: safetensors made by train.
         output: folder of one uint8 .npy a block (c, z, y, x; 0..255 = probability 0..1), and made.json: by what.
         device: auto (a GPU where there is one), cpu or cuda.
-        batch: windows of 5 x 128 x 128 voxels that go through the network at once; fewer of larger ones.
+        batch: windows of 5 x 128 x 128 voxels that go through the network at once; fewer of larger ones. 0: 16 on a
+            CPU, 256 on a GPU.
     """
     from pipeline.network import model
     from pipeline.network.predict import Progress
@@ -62,7 +60,6 @@ def run(
         "warnings": warnings,
     }
     # Finished blocks of a killed run are found again under the digest of everything that decides their bytes.
-    batch = max(1, batch * WINDOW_VOXELS // max(WINDOW_VOXELS, math.prod(cut.grid.window)))
     digest = _digest(source.attributes["sha256"], plan.read_text(encoding="utf-8"), made, VERSIONS["infer"])
     work = output.with_name(f".{output.name}.{digest}")
     names = [f"{index:06d}.npy" for index in range(len(cut.blocks))]
@@ -95,15 +92,13 @@ def _predict(
     plan: Plan,
     batch: int,
 ) -> np.ndarray:
-    from pipeline.network.predict import predict_block
-
     channels = len(network.contract.channels)
     if not block.windows:
         return np.zeros((channels, *block.shape), np.float32)
     box = plan.grid.reach(block)
     voxels = blocks.read_clamped(source.array, box)
     grey = intensity.grey(voxels, level, box, rule=network.contract.levels)
-    return predict_block(network.run, grey, block, plan.grid, channels=channels, batch=batch)
+    return network.predict(grey, block, plan.grid, batch=batch)
 
 
 def _is_whole(folder: Path, names: list[str], digest: str) -> bool:

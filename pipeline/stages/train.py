@@ -73,7 +73,7 @@ def run(
     )
     start = Path(settings.start) if settings.start else None
     wanted = Architecture(depth=settings.depth, tile=settings.window, norm=settings.norm)
-    network = weights.start_slices(start, wanted, how=settings.inflation, seed=settings.seed)
+    network = weights.start_slices(start, wanted, transfer=settings.transfer, seed=settings.seed)
     task = SliceTask(
         material,
         simulated_share=settings.simulated_share,
@@ -193,7 +193,7 @@ def write_card(settings: Train, architecture: "Architecture", names: list[str], 
         f"{depth} slices of {edge} x {edge} pixels and tells for each pixel of the "
         "middle one how probably it is neurite.",
         "",
-        f"- start: {settings.start or 'random'} ({settings.inflation} inflation where it is a 2D model)",
+        f"- start: {settings.start or 'random'}, transfer: {settings.transfer}",
         f"- trained on three quarters of: {', '.join(names) or 'nothing'}; {settings.remade} parts of them remade",
         f"- simulated scenes: {settings.simulated}, {settings.simulated_share:.0%} of the windows",
         f"- input: {LEVELS}, light above the background in units of the noise",

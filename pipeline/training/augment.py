@@ -9,6 +9,8 @@ from scipy import ndimage
 from pipeline import intensity
 from pipeline.training.pairs import RIM, THINNEST, Pair
 
+SMALL = 0.08  # share of the windows that show the border of a small image
+
 
 def sample_window(
     rng: np.random.Generator, pair: Pair, *, depth: int, tile: int
@@ -82,6 +84,8 @@ def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):
     step = 2 if rng.random() < 0.1 else 1  # now and then a coarser slice distance
     slices = np.clip(z + step * (np.arange(depth) - depth // 2), 0, pair.image.shape[0] - 1)
     rows, columns = (_span(at, side, size) for at, size in zip((y, x), pair.image.shape[1:], strict=True))
+    if rng.random() < SMALL:
+        rows, columns = _narrowed(rng, *rows), _narrowed(rng, *columns)
     window = pair.image[np.ix_(slices, rows[0], columns[0])].astype(np.float32)
     distance = pair.distance[z][np.ix_(rows[0], columns[0])].astype(np.float32)
     # What repeats the edge is no picture of a neurite, whatever it looks like.
@@ -102,6 +106,14 @@ def _span(centre: int, side: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     first = int(np.clip(centre - side // 2, -most, max(size + most - side, -most)))
     at = np.arange(first, first + side)
     return np.clip(at, 0, size - 1), (at >= 0) & (at < size)
+
+
+def _narrowed(rng: np.random.Generator, at: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of an image that is smaller than a window: what `_span` gives where only a part of it is image."""
+    wide = int(len(at) * rng.uniform(0.3, 0.9))
+    first = int(rng.integers(0, len(at) - wide + 1))
+    place = np.arange(len(at))
+    return np.clip(at, at[first], at[first + wide - 1]), inside & (place >= first) & (place < first + wide)
 
 
 def _centre(rng: np.random.Generator, pair: Pair, side: int) -> np.ndarray:

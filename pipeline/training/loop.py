@@ -4,6 +4,7 @@ What is learnt is a task: it makes the batches, says the loss, validates, and gr
 function of (seed, step), so a resumed run sees those that it would have seen.
 """
 
+import copy
 import time
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +12,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.files import whole
+from pipeline.training.step import Step
 
 EMA = 0.999  # weights are averaged over about the last thousand steps: one step's noise is not shipped
 
@@ -72,63 +73,74 @@ def fit(
     training begins anew. log: TSV, one line a step (step, rate, loss, seconds, score: what `task.validate` gives for
     the averaged model, empty in between).
     """
-    device = next(model.parameters()).device
-    groups = [{"lr": 0.0, **group} for group in task.parameter_groups(model)]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_ema)
-    first = _resume(checkpoint, model, averaged, optimiser, log, digest)
+    step_of = Step(model, task.loss, task.parameter_groups(model), bf16=bf16)
+    averaged = copy.deepcopy(model)
+    first = _resume(checkpoint, model, averaged, step_of, log, digest)
     rates = schedule(base=1.0, steps=steps, warmup=max(steps // 20, 1))
-    loader = DataLoader(_Steps(task), sampler=range(first, steps), batch_size=None, num_workers=workers)
-    began = time.monotonic()
+    loader = DataLoader(
+        _Steps(task),
+        sampler=range(first, steps),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=step_of.cuda,
+    )
+    lines = _Lines(log)
     for step, batch in enumerate(loader, first):
-        for group in optimiser.param_groups:
-            group["lr"] = group["rate"] * float(rates[step])
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), sdpa_kernel(_attention(device)):
-            loss = task.loss(model, tuple(part.to(device) for part in batch))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        averaged.update_parameters(model)
+        loss = step_of(batch, float(rates[step]))
+        average(averaged, model, step)
         score = ""
-        if (step + 1) % validate_every == 0 or step + 1 == steps:
-            value = task.validate(averaged.module.eval())
+        last = step + 1 == steps
+        if (step + 1) % validate_every == 0 or last:
+            value = task.validate(averaged.eval())
             score = "" if value is None else f"{value:.4f}"
-            averaged.module.train()
-        with log.open("a") as file:
-            seconds = time.monotonic() - began
-            file.write(f"{step}\t{rates[step]:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{score}\n")
-        if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(checkpoint, step + 1, model, averaged, optimiser, digest)
-    return averaged.module.eval()
+        lines.add(step, rates[step], loss, score)
+        if (step + 1) % save_every == 0 or last:
+            lines.write()
+            _save(checkpoint, step + 1, model, averaged, step_of, digest)
+    return averaged.eval()
 
 
-def _attention(device: torch.device) -> list[SDPBackend]:
-    """On a CPU the backward pass of flash attention takes a third of the step; plain matrix products do not."""
-    if device.type == "cpu":
-        return [SDPBackend.MATH]
-    return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+class _Lines:
+    """Lines of a log. Losses stay on the device until some are written: reading each would make it wait."""
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.began = log, time.monotonic()
+        self.held: list[tuple[int, float, Tensor, float, str]] = []
+
+    def add(self, step: int, rate: float, loss: Tensor, score: str) -> None:
+        self.held.append((step, rate, loss, time.monotonic() - self.began, score))
+        if len(self.held) >= 50 or loss.device.type == "cpu":
+            self.write()
+
+    def write(self) -> None:
+        with self.log.open("a") as file:
+            for step, rate, loss, seconds, score in self.held:
+                file.write(f"{step}\t{rate:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{score}\n")
+        self.held = []
 
 
-def _ema(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-    # Early on a short memory: the average must not remember the start.
-    decay = min(EMA, (1 + int(count)) / (10 + int(count)))
-    torch._foreach_lerp_(averaged, current, 1 - decay)
+@torch.no_grad()
+def average(averaged: nn.Module, model: nn.Module, step: int) -> None:
+    """Move the averaged weights towards those of a step. Early on with a short memory: the start is forgotten."""
+    decay = min(EMA, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+    for kept, current in zip(averaged.buffers(), model.buffers(), strict=True):
+        kept.copy_(current)
 
 
-def _save(checkpoint: Path, step: int, model, averaged, optimiser, digest: str) -> None:
+def _save(checkpoint: Path, step: int, model, averaged, step_of: Step, digest: str) -> None:
     state = {
         "step": step,
         "digest": digest,
         "model": model.state_dict(),
         "averaged": averaged.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimiser": step_of.optimiser.state_dict(),
     }
     with whole(checkpoint) as private:
         torch.save(state, private)
 
 
-def _resume(checkpoint: Path, model, averaged, optimiser, log: Path, digest: str) -> int:
+def _resume(checkpoint: Path, model, averaged, step_of: Step, log: Path, digest: str) -> int:
     """Load a checkpoint if there is one; cut the log's lines that were written after it; return the next step."""
     log.parent.mkdir(parents=True, exist_ok=True)
     header = "step\trate\tloss\tseconds\tscore\n"
@@ -149,7 +161,7 @@ def _resume(checkpoint: Path, model, averaged, optimiser, log: Path, digest: str
         return 0
     model.load_state_dict(state["model"])
     averaged.load_state_dict(state["averaged"])
-    optimiser.load_state_dict(state["optimiser"])
+    step_of.load_state_dict(state["optimiser"])
     lines = log.read_text().splitlines(keepends=True)[1 : state["step"] + 1] if log.is_file() else []
     log.write_text(header + "".join(lines))
     return state["step"]

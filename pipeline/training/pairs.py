@@ -7,13 +7,14 @@ from scipy import ndimage
 
 from pipeline.rasterise import tube_distance
 from pipeline.swc import Tree, um_to_voxel
+from pipeline.training import align
 
 REACH = 2.5  # distances beyond this many voxels are all alike
 THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
-# People's lines lie beside their neurites by as much: taken for background, the neurite itself would be, and the
-# network would be sure of nothing in dim images.
-SCATTER, SCATTER_SLICES = 2.0, 2
+# People's lines lie beside their neurites by as much, after they were moved to what is bright (align).
+SCATTER, SCATTER_SLICES = 1.0, 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
+DIM = 3.5  # sigma: a neurite that is no brighter may be missed or found, as people do
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -44,13 +45,16 @@ def from_tree(
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
     complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
-    trees are other people's neurons, neither neurite nor background: they do not count. Nor does what lies up to
-    SCATTER pixels or SCATTER_SLICES slices beside a tree, nor a part of a tree that is dark beside bright voxels.
+    trees are other people's neurons, neither neurite nor background: they do not count. The trees were drawn by
+    hand: they are moved to what is bright near them; what lies up to SCATTER pixels or SCATTER_SLICES slices beside
+    a tree does not count, nor a part of a tree that is dark beside bright voxels.
     """
     pixel = min(voxel_size[1:])
     # A tube thinner than the distance of slices would have holes; thinner than 3 pixels it hangs on one voxel.
     thinnest = max(THINNEST * pixel, 0.6 * voxel_size[0])
     distance = np.full(image.shape, REACH * pixel, np.float32)
+    if not complete:
+        trees = [align.to_ridge(tree, image, voxel_size) for tree in trees]
     for tree in trees:
         tubes = tube_distance(tree, image.shape, voxel_size, reach_um=REACH * pixel, min_radius_um=thinnest)
         np.minimum(distance, tubes, out=distance)
@@ -72,6 +76,8 @@ def empty(name: str, image: np.ndarray) -> Pair:
 
 
 def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    counts = counts & ~((distance <= 0) & (smooth < DIM))
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
     easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))

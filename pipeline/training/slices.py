@@ -70,12 +70,14 @@ class SliceTask:
 
     def parameter_groups(self, model: nn.Module) -> list[dict]:
         """The decoder at its rate, block i of L at encoder_rate * layer_decay^(L - i), so that what is
-        near the pixels moves least; no weight decay on vectors (biases, norms, class token)."""
+        near the pixels moves least; no weight decay on vectors (biases, norms, class token). What bends tubes starts
+        at zero and learns like the decoder."""
         count = len(model.encoder.blocks)
         groups: dict[tuple[float, bool], list] = {}
         for name, parameter in model.named_parameters():
             rate = self.decoder_rate
-            if name.startswith("encoder."):
+            bends = name.startswith(("encoder.patch_embed.gamma", "encoder.patch_embed.offsets"))
+            if name.startswith("encoder.") and not bends:
                 part = name.split(".")
                 depth = int(part[2]) + 1 if part[1] == "blocks" else (count if part[1] == "norm" else 0)
                 rate = self.encoder_rate * self.layer_decay ** (count - depth)
@@ -83,7 +85,8 @@ class SliceTask:
                     rate = (
                         self.encoder_rate
                     )  # depth has to be learnt here: off-centre taps of Center start at zero
-            groups.setdefault((rate, parameter.dim() > 1 and "token" not in name), []).append(parameter)
+            decays = parameter.dim() > 1 and "token" not in name and not bends
+            groups.setdefault((rate, decays), []).append(parameter)
         return [
             {"params": parameters, "rate": rate, "weight_decay": 0.05 if decays else 0.0}
             for (rate, decays), parameters in groups.items()
@@ -123,10 +126,10 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
     """bool (y, x) of each of some slices of a pair: where neurite is more probable than not."""
     device = next(model.parameters()).device
 
-    def run(windows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            logits = model(torch.from_numpy(windows)[:, None].to(device)).float()
-        return torch.sigmoid(logits).cpu().numpy()[:, :, None]
+    def run(windows: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(windows[:, None]).float()
+        return torch.sigmoid(logits)[:, :, None]
 
     sizes = model.architecture
     grid = Grid(
@@ -135,4 +138,4 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=1)  # a slice at a time
     for z in planes:
         light = blocks.read_clamped(pair.image, grid.reach(plan.blocks[z]))
-        yield predict_block(run, intensity.curve(light), plan.blocks[z], grid)[0, 0] > 0.5
+        yield predict_block(run, intensity.curve(light), plan.blocks[z], grid, device=device.type)[0, 0] > 0.5

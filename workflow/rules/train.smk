@@ -2,6 +2,48 @@
 TRAINING = {"lm": "train", "em": "train_em"}
 
 
+# Where the workflow itself pre-trains what a training begins with.
+PRETRAINED = f"{RESULTS}/trained/vit.safetensors" if PROJECT.settings.train.pretrain == "dino" else ""
+
+
+def training_options(modality):
+    if modality == "lm" and PRETRAINED:
+        return settings.options(PROJECT.settings.train.model_copy(update={"start": PRETRAINED}))
+    return stage_options(TRAINING[modality])
+
+
+def pictures():
+    """What DINO looks at: files of the user's, and with the word stacks the dataset's own images."""
+    named = PROJECT.settings.dino.pictures.split()
+    stacks = [
+        f"{RESULTS}/{name}/image.zarr"
+        for name in dict.fromkeys(PROJECT.volumes[n] for n in PROJECT.sound("lm"))
+    ]
+    return [path for name in named for path in (stacks if name == "stacks" else [name])]
+
+
+rule dino:
+    input:
+        pictures(),
+    output:
+        weights=f"{RESULTS}/trained/vit.safetensors",
+        card=f"{RESULTS}/trained/vit.md",
+        attention=f"{RESULTS}/trained/vit.png",
+    log:
+        f"{RESULTS}/log/dino.txt",
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        version=VERSIONS["dino"],
+        options=stage_options("dino"),
+    shell:
+        "python -m pipeline dino {input:q} --output {output.weights:q} {params.options} > {log:q} 2>&1"
+
+
 rule train:
     input:
         weights_trained=f"{RESULTS}/trained/{PROJECT.settings.modality}.safetensors",
@@ -13,6 +55,7 @@ rule train_network:
             f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.taught(wildcards.modality)
         ],
         truth=lambda wildcards: PROJECT.truths(wildcards.modality),
+        start=lambda wildcards: PRETRAINED if PRETRAINED and wildcards.modality == "lm" else [],
     output:
         weights=f"{RESULTS}/trained/{{modality}}.safetensors",
         card=f"{RESULTS}/trained/{{modality}}.md",
@@ -29,7 +72,7 @@ rule train_network:
         version=lambda wildcards: VERSIONS[TRAINING[wildcards.modality]],
         # Written before the first job, from the sample sheet.
         sheet=f"{RESULTS}/trained/{{modality}}.samples.tsv",
-        options=lambda wildcards: stage_options(TRAINING[wildcards.modality]),
+        options=lambda wildcards: training_options(wildcards.modality),
     shell:
         "python -m pipeline {params.stage} {params.sheet:q} --output {output.weights:q} --workers {threads}"
         " {params.options} > {log:q} 2>&1"
