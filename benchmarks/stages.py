@@ -29,7 +29,7 @@ def main(
             "infer": run_stage("infer", volume, plan, weights, blocks),
             "stack": run_stage("stack", volume, plan, blocks, prediction),
             "segment": run_stage("segment", prediction, labels),
-            "trace": run_stage("trace", labels, prediction, tree, table, *start),
+            "trace": run_stage("trace", labels, prediction, tree, table, "--image", volume, *start),
             "draw": run_stage("draw", volume, tree, picture),
         }
     whole = Usage(sum(row.seconds for row in rows.values()), max(row.peak_mb for row in rows.values()))

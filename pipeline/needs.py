@@ -31,7 +31,7 @@ NEEDS = {
     "infer": Need(2500, seconds_per_megavoxel=40),
     "stack": Need(900, seconds_per_megavoxel=1),
     "segment": Need(900, bytes_per_voxel=16, seconds_per_megavoxel=2),
-    "trace": Need(1100, bytes_per_voxel=24, seconds_per_megavoxel=10),
+    "trace": Need(1100, bytes_per_voxel=30, seconds_per_megavoxel=10),
     "agglomerate": Need(1500, bytes_per_voxel=45, seconds_per_megavoxel=20),
     "skeletonize": Need(1500, bytes_per_voxel=20, seconds_per_megavoxel=30),
     "evaluate": Need(900),

@@ -28,30 +28,39 @@ COLUMNS = (
 class Neuron:
     """A traced tree (um, root first, parents before children) and what speaks for each of its edges.
 
-    probability: (n,) float, mean along the edge to the parent, 0..1 (of a root: at the node). link_cost: (n,) um, the
-    cost of the link that the edge lies in (see tracing.bridge), NaN where it lies in foreground.
+    probability: (n,) float, of neurite, mean along the edge to the parent, 0..1 (of a root: at the node). link_cost:
+    (n,) um, the cost of the link that the edge lies in (see tracing.bridge), NaN where it lies in foreground.
+    confidence: (n,) 0..1, how probable it is that the edge is right (see tracing.confidence).
     """
 
     tree: Tree
     probability: np.ndarray
     link_cost: np.ndarray
+    confidence: np.ndarray
 
 
 def of_tree(tree: Tree, probability: np.ndarray) -> Neuron:
-    """A neuron whose edges all lie in foreground."""
-    return Neuron(tree, probability, np.full(len(tree), np.nan))
+    """A neuron whose edges all lie in foreground, as sure as they are probable."""
+    return Neuron(tree, probability, np.full(len(tree), np.nan), probability)
 
 
-NOTHING = Neuron(swc.EMPTY, np.zeros(0), np.zeros(0))
+NOTHING = of_tree(swc.EMPTY, np.zeros(0))
 
 
 def write_one(path: Path, neuron: Neuron, header: dict[str, str]) -> None:
-    """{path}: the tree. {path without .swc}.confidence.tsv: id, probability, link_cost of each of its nodes."""
+    """{path}: the tree. {path without .swc}.confidence.tsv: id, probability, link_cost, confidence of its nodes."""
     rows: list[dict[str, object]] = [
-        {"id": row + 1, "probability": round(float(certain), 4), "link_cost": float(np.round(cost, 4))}
-        for row, (certain, cost) in enumerate(zip(neuron.probability, neuron.link_cost))
+        {
+            "id": row + 1,
+            "probability": round(float(certain), 4),
+            "link_cost": float(np.round(cost, 4)),
+            "confidence": round(float(sure), 4),
+        }
+        for row, (certain, cost, sure) in enumerate(
+            zip(neuron.probability, neuron.link_cost, neuron.confidence)
+        )
     ]
-    text = format_table(rows) if rows else "id\tprobability\tlink_cost\n"
+    text = format_table(rows) if rows else "id\tprobability\tlink_cost\tconfidence\n"
     write_text(confidence_path(path), text)
     swc.write(path, neuron.tree, header=header)
 
@@ -87,12 +96,12 @@ def confidence_path(tree: Path) -> Path:
 
 
 def read_confidence(tree: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """(probability, link_cost), (n,) each by id, of a tree that `write_one` wrote; None without a file."""
+    """(confidence, link_cost), (n,) each by id, of a tree that `write_one` wrote; None without a file."""
     path = confidence_path(tree)
     if not path.exists():
         return None
-    table = np.genfromtxt(path, delimiter="\t", skip_header=1, ndmin=2, usecols=(0, 1, 2))
-    return (table[:, 1], table[:, 2]) if table.size else (np.zeros(0), np.zeros(0))
+    table = np.genfromtxt(path, delimiter="\t", skip_header=1, ndmin=2, usecols=(3, 2))
+    return (table[:, 0], table[:, 1]) if table.size else (np.zeros(0), np.zeros(0))
 
 
 def _row(name: str, neuron: Neuron) -> dict[str, object]:
@@ -108,7 +117,7 @@ def _row(name: str, neuron: Neuron) -> dict[str, object]:
         float(length.sum()),
         int((degree > 2).sum()),
         int((degree == 1).sum()),
-        float(np.average(neuron.probability, weights=weight)),
+        float(np.average(neuron.confidence, weights=weight)),
         1,
     )
     return dict(zip(COLUMNS, values))

@@ -19,6 +19,8 @@ from pipeline.volume import slabs
 # Blue and yellow stay apart for all kinds of colour blindness, dark and light also in greyscale.
 PREDICTION, REFERENCE, INK = "#3d9bff", "#ffe14d", "#ffffff"
 DOUBTFUL = {"color": INK, "linewidth": 1.0, "linestyle": (0, (2, 2)), "label": "not sure"}
+# Places of which trace is surer than this get no number.
+FAIRLY = 0.9
 # A projection is pooled to about this many pixels: more than a picture shows.
 PIXELS = 1500
 MARGIN = 0.06  # of the longer side of the trees, around them
@@ -77,6 +79,17 @@ def far(segments: np.ndarray, others: np.ndarray, *, tolerance_um: float) -> np.
     return cKDTree(others.mean(1)).query(segments.mean(1))[0] > tolerance_um
 
 
+def worst_places(tree: Tree, sure: np.ndarray, *, most: int = 5, apart_um: float = 10.0) -> np.ndarray:
+    """(k, 3) um: the nodes of which trace is least sure (below FAIRLY), the worst first, none near another."""
+    places: list[np.ndarray] = []
+    for row in np.argsort(sure, kind="stable"):
+        if sure[row] >= FAIRLY or len(places) == most:
+            break
+        if all(np.linalg.norm(tree.xyz[row] - place) > apart_um for place in places):
+            places.append(tree.xyz[row])
+    return np.array(places).reshape(-1, 3)
+
+
 def overview(
     array,
     voxel_size: tuple[float, float, float],
@@ -84,6 +97,7 @@ def overview(
     tree: Tree,
     reference: Tree | None = None,
     doubtful: np.ndarray | None = None,
+    worst: np.ndarray | None = None,
     tolerance_um: float = 1.5,
     title: str = "",
 ) -> Figure:
@@ -91,7 +105,8 @@ def overview(
 
     Blue: `tree`; yellow: `reference`. Where there are both, cable farther than `tolerance_um` from the other
     tree is thick: thick blue is not in the reference, thick yellow was missed. A ring marks each root.
-    doubtful: bool (n,), nodes of `tree` whose edge to the parent is drawn dashed.
+    doubtful: bool (n,), nodes of `tree` whose edge to the parent is drawn dashed. worst: (k, 3) um, places that get the
+    numbers 1, 2, ... in the view along z.
     """
     size_um = np.multiply(array.shape, voxel_size)
     depth, height, width = size_um
@@ -121,6 +136,17 @@ def overview(
         panel.plot(*roots.T, "o", mfc="none", mec=INK, mew=1, ms=7)
         axes = f"{'zyx'[right]} →   {'zyx'[down]} ↓"
         panel.text(0.99, 0.99, axes, color=INK, fontsize=7, ha="right", va="top", transform=panel.transAxes)
+    outline = withStroke(linewidth=2, foreground="black")
+    for number, place in enumerate([] if worst is None else worst, 1):
+        panels[0][0].annotate(
+            str(number),
+            place[:2],
+            (5, 5),
+            textcoords="offset points",
+            color=INK,
+            fontsize=9,
+            path_effects=[outline],
+        )
     _legend(figure, scale, width, layers)
     figure.text(
         0.1 / figure.get_figwidth(), 1 - 0.5 * TITLE / figure.get_figheight(), title, color=INK, va="center"

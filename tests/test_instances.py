@@ -21,7 +21,7 @@ from pipeline.instances.blockwise import blocks, segment_blocks
 from pipeline.instances.fragments import Cutting, fragments, is_flat
 from pipeline.instances.multicut import costs, multicut
 from pipeline.instances.mutex import far_links
-from pipeline.instances.regions import region_graph
+from pipeline.instances.regions import BINS, region_graph
 from pipeline.metrics.labels import scores
 
 ISOTROPIC, SECTIONS = (0.008, 0.008, 0.008), (0.04, 0.008, 0.008)
@@ -169,14 +169,27 @@ def test_fragments_without_edges_stay_apart():
     assert_array_equal(multicut(3, np.zeros((0, 2), int), np.zeros(0)), [0, 1, 2])
 
 
-def test_the_region_graph_counts_faces_and_averages_the_membrane_over_them():
+def test_the_region_graph_counts_faces_and_knows_the_mean_and_the_quartile_of_their_membrane():
     labels = np.array([[[1, 1, 2], [1, 3, 2]]], np.uint32)
     affinity = np.zeros((1, 2, 3), np.uint8)
     affinity[0, 0, 2], affinity[0, 1] = 51, (0, 102, 153)
     graph = region_graph(labels, {"affinity_z": affinity, "affinity_y": affinity, "affinity_x": affinity})
     assert graph.pairs.tolist() == [[1, 2], [1, 3], [2, 3]]
     assert graph.faces.tolist() == [1, 2, 1]
-    assert graph.boundary == pytest.approx([1 - 0.2, 1 - 0.4, 1 - 0.6])
+    assert graph.mean == pytest.approx([1 - 0.2, 1 - 0.4, 1 - 0.6])
+    # One face: every quantile is its cut, to a level.
+    assert graph.quantile(0.25)[[0, 2]] == pytest.approx([1 - 0.2, 1 - 0.6], abs=1 / BINS)
+    assert graph.boundary == pytest.approx((graph.mean + graph.quantile(0.25)) / 2)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
+def test_the_membrane_of_a_pair_is_the_quantile_of_its_faces_to_a_level(quantile):
+    cuts = np.random.default_rng(3).integers(0, 256, 400).astype(np.uint8)
+    labels = np.repeat(np.array([[[1], [2]]], np.uint32), len(cuts), axis=2)
+    affinity = np.broadcast_to(255 - cuts, labels.shape)
+    graph = region_graph(labels, dict.fromkeys(NEAREST, affinity))
+    assert graph.faces.tolist() == [len(cuts)]
+    assert graph.quantile(quantile) == pytest.approx(np.quantile(cuts, quantile) / 255, abs=1.5 / BINS)
 
 
 def test_the_region_graph_of_a_tall_volume_is_that_of_its_voxels_one_by_one():
@@ -194,7 +207,10 @@ def test_the_region_graph_of_a_tall_volume_is_that_of_its_voxels_one_by_one():
     graph = region_graph(labels, affinities)
     assert [tuple(pair) for pair in graph.pairs.tolist()] == sorted(expected)
     assert graph.faces.tolist() == [len(expected[pair]) for pair in sorted(expected)]
-    assert graph.cut.tolist() == [sum(expected[pair]) for pair in sorted(expected)]
+    levels = [
+        np.bincount(np.array(expected[pair]) // (256 // BINS), minlength=BINS) for pair in sorted(expected)
+    ]
+    assert_array_equal(graph.histogram, levels)
 
 
 # End to end

@@ -56,6 +56,12 @@ class Trace(Settings):
         ge=0,
         lt=1,
     )
+    signal: float = setting(
+        1.8,
+        "Branches must be this many times the noise brighter than what lies beside them, short ones up to twice that.",
+        why="the most that costs OP_1, 2, 4, 5 nothing; 1.5 leaves 9 um of line in noise of some kinds",
+        ge=0,
+    )
     spur_um: float = setting(
         1.0,
         "Branches must gain more than this length (um).",

@@ -27,7 +27,8 @@ def run(
 
     Maximum projections along z, y and x at one scale with a scale bar; the tree in blue, the reference in
     yellow; cable that has no counterpart within the tolerance is drawn thick. Edges of which trace is not sure
-    (probability below one half, or in a gap) are drawn dashed in white. With `labels`: the cells in colours over
+    (confidence below one half, or in a gap) are drawn dashed in white, and numbers stand at the places that are least
+    sure: look there first. With `labels`: the cells in colours over
     three sections, the worst split and the worst merge where there is a reference, and the longest trees.
 
     Args:
@@ -64,12 +65,14 @@ def _trees(source, tree: Path, reference: Path | None, *, unit: str, tolerance_u
 
     paths = sorted(tree.glob("*.swc")) if tree.is_dir() else [tree]
     trees = [swc.read(path, empty=True) for path in paths]
-    doubtful = [_doubtful(path, len(one)) for path, one in zip(paths, trees)]
+    sure, gap = _sure(paths, trees)
+    whole = swc.joined(trees) if trees else swc.EMPTY
     return picture.overview(
         source.array,
         source.voxel_size,
-        tree=swc.joined(trees) if trees else swc.EMPTY,
-        doubtful=np.concatenate(doubtful) if doubtful else None,
+        tree=whole,
+        doubtful=(sure < 0.5) | gap,
+        worst=picture.worst_places(whole, sure),
         reference=swc.read(reference, unit=unit, voxel_size=source.voxel_size) if reference else None,
         tolerance_um=tolerance_um,
         title=title,
@@ -95,13 +98,16 @@ def _cells(source, labels: Path, trees: Path, *, reference: Path | None, title: 
     )
 
 
-def _doubtful(tree: Path, nodes: int) -> np.ndarray:
-    """bool (n,): nodes whose edge to the parent lies in a gap, or where neurite is less probable than not."""
-    confidence = neurons.read_confidence(tree)
-    if confidence is None or len(confidence[0]) != nodes:
-        return np.zeros(nodes, bool)
-    probability, link_cost = confidence
-    return (probability < 0.5) | np.isfinite(link_cost)
+def _sure(paths: list[Path], trees: list[swc.Tree]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) confidence of the edges of all trees, 1 where nothing is known, and bool (n,): those in a gap."""
+    sure, gap = [np.zeros(0)], [np.zeros(0, bool)]
+    for path, tree in zip(paths, trees):
+        known = neurons.read_confidence(path)
+        if known is None or len(known[0]) != len(tree):
+            known = np.ones(len(tree)), np.full(len(tree), np.nan)
+        sure.append(known[0])
+        gap.append(np.isfinite(known[1]))
+    return np.concatenate(sure), np.concatenate(gap)
 
 
 def caption(sample: str, score: dict[str, float | None]) -> str:

@@ -11,6 +11,7 @@ def run(
     output: Path,
     table: Path,
     *,
+    image: Path | None = None,
     root: str = "",
     settings: config.Trace = config.Trace(),
 ) -> None:
@@ -26,6 +27,8 @@ def run(
         output: SWC in um, the root first; with `neurons` all a folder of {id}.swc, somata first.
         table: TSV, a row a tree: id, root, soma, cable length, branch points, tips, mean confidence, and whether it
             was traced: trees of min_length_um and more that were left out have their length there.
+        image: OME-Zarr made by ingest: branches that do not stand out in it are left out, and somata are found in it.
+            Without it the prediction is believed.
         root: x,y,z in voxels: trace the tree that starts there. Empty: the longest tree, from its soma where
             there is one, else from its thickest end.
     """
@@ -33,12 +36,19 @@ def run(
     from pipeline.errors import InputError
     from pipeline.images.source import sizes
     from pipeline.tracing import neuron
-    from pipeline.tracing.field import Field
+    from pipeline.tracing.field import Field, Light
 
     foreground, source = volume.open_volume(labels), volume.open_volume(prediction)
     if foreground.shape != source.shape:
         found = f"shapes {foreground.shape} of labels and {source.shape} of prediction"
         raise InputError(labels, found, "two equal shapes")
+    light = None
+    if image:
+        pictured = volume.open_volume(image)
+        if pictured.shape != source.shape:
+            found = f"shapes {pictured.shape} of the image and {source.shape} of prediction"
+            raise InputError(image, found, "two equal shapes")
+        light = Light(pictured.array[:], volume.read_levels(image))
     root_xyz = config.parse_triple("--root", root, positive=False)
     shape_xyz = source.shape[::-1]
     if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):
@@ -46,7 +56,7 @@ def run(
         raise InputError(f"{source.attributes.get('source', prediction)}: root", f"found {root}", allowed)
     traced = neuron.trace(
         foreground.array[:],
-        Field(source.channel("neurite"), source.voxel_size),
+        Field(source.channel("neurite"), source.voxel_size, light),
         settings,
         root_zyx=root_xyz and root_xyz[::-1],
     )

@@ -7,15 +7,25 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from pipeline.swc import Tree
 
 
-def rooted(xyz: np.ndarray, radius: np.ndarray, edges: np.ndarray, *, root: int | None = None) -> Tree:
+def rooted(
+    xyz: np.ndarray,
+    radius: np.ndarray,
+    edges: np.ndarray,
+    *,
+    root: int | None = None,
+    kept: np.ndarray | None = None,
+) -> Tree:
     """Orient undirected edges into a forest.
 
     xyz: (n, 3) um. radius: (n,) um. edges: (m, 2) rows of xyz. Cycles are opened by leaving out their longest
-    edge. The component of `root` hangs from it, every other one from its first node; all nodes stay.
+    edge, none of those that `kept`, bool (m,), marks as long as there is another. The component of `root` hangs
+    from it, every other one from its first node; all nodes stay.
     """
     count = len(xyz)
     # 1e-9: two nodes at one place still make an edge, which a sparse matrix would not store as 0.
     length = np.linalg.norm(xyz[edges[:, 0]] - xyz[edges[:, 1]], axis=1) + 1e-9
+    if kept is not None:
+        length = np.where(kept, 1e-9, length)
     edges, length = np.sort(edges, axis=1), length
     edges, first = np.unique(edges, axis=0, return_index=True)
     graph = coo_array((length[first], (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()

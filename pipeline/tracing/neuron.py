@@ -6,12 +6,13 @@ import numpy as np
 
 from pipeline import swc
 from pipeline.config.trace import Trace
-from pipeline.neurons import Neuron
+from pipeline.neurons import NOTHING, Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, graph, prune, radius, root, skeleton
+from pipeline.tracing import bridge, confidence, evidence, graph, prune, radius, root, skeleton, soma, split
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
+from pipeline.tracing.soma import Soma
 
 # Rounds of centring: each moves a line at most by the reach of its cross-sections.
 ROUNDS = 3
@@ -39,6 +40,8 @@ def trace(
     labels: unsigned integer (z, y, x), 0 = background; each connected part gives one piece. settings.neurons: one, the
     tree that starts at root_zyx (voxels), without it the longest; or all, those with a soma first.
     """
+    somata = soma.find(field, soma_um=settings.soma_um)
+    field, labels = soma.filled(field, labels, somata)
     forest = skeleton.forest(
         labels,
         field.voxel_size,
@@ -47,6 +50,8 @@ def trace(
         soma_um=settings.soma_um,
     )
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
+    forest = swc.take(forest, evidence.lit(forest, field, signal=evidence.wanted(field, settings.signal)))
+    forest = soma.joined(forest, somata)
     forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
     if not len(forest):
         return Traced([], [])
@@ -63,7 +68,39 @@ def trace(
     else:
         found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
     left_out = [] if settings.neurons == "all" else _others(forest, found[0], settings.min_length_um)
-    return Traced([_finish(hung, bridges, field, settings) for hung in found], left_out)
+    finished = [_finish(hung, bridges, field, settings, somata) for hung in found]
+    finished = [each for each in finished if len(each.tree)]
+    if settings.neurons == "all":
+        finished = [part for each in finished for part in _apart(each, field, settings)]
+        finished.sort(key=lambda each: (each.tree.type[0] != swc.SOMA, -swc.cable_length(each.tree)))
+    return Traced(finished, left_out)
+
+
+def _apart(neuron: Neuron, field: Field, settings: Trace) -> list[Neuron]:
+    """The neurons that a traced tree is of, each hung from its own root."""
+    tree = neuron.tree
+    parts = split.neurons(
+        tree, field, soma=np.flatnonzero(tree.type == swc.SOMA), min_length_um=settings.min_length_um
+    )
+    if len(parts) == 1:
+        return [neuron]
+    known = Bridges(*_linked(neuron))
+    made = []
+    for part in parts:
+        hung = root.longest(part.tree, field.shape, field.voxel_size, soma_um=settings.soma_um)
+        rows = part.rows[hung.rows]
+        one = Tree(hung.tree.xyz, hung.tree.radius, hung.tree.parent, tree.type[rows])
+        order = swc.depth_first(one)
+        cost = known.cost_of(rows, one.parent)[order]
+        one = swc.take(one, order)
+        made.append(_judged(one, cost, field))
+    return made
+
+
+def _linked(neuron: Neuron) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of a neuron that lie in links, as pairs of rows, the smaller first, and what the links cost."""
+    child = np.flatnonzero(np.isfinite(neuron.link_cost) & (neuron.tree.parent >= 0))
+    return np.sort(np.stack([child, neuron.tree.parent[child]], 1), axis=1), neuron.link_cost[child]
 
 
 def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
@@ -76,10 +113,12 @@ def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
     return sorted((float(um) for um in length if um >= min_length_um and um > 0), reverse=True)
 
 
-def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neuron:
+def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace, somata: list[Soma]) -> Neuron:
     """Prune a hung tree, draw its lines through the middle of the neurite, measure radii and confidence."""
     tree, smooth_um = hung.tree, settings.smooth_um
     rows, parent = prune.prune(tree, field, settings)
+    if not len(rows):
+        return NOTHING
     cost = np.where(parent == tree.parent, bridges.cost_of(hung.rows, tree.parent), np.nan)[rows]
     tree = swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), rows)
     # Voxel steps out of the way first: cross-sections need the direction of the line.
@@ -88,11 +127,25 @@ def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace) -> Neur
     cost = np.where(lies_on >= 0, cost[lies_on], np.nan)
     tree = radius.centred(tree, field, rounds=ROUNDS, smooth_um=smooth_um)
     tree = radius.measured(tree, field, smooth_um=smooth_um)
-    soma = (tree.parent < 0) & (tree.radius >= settings.soma_um)
-    tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(soma, swc.SOMA, tree.type))
+    thick = (tree.parent < 0) & (tree.radius >= settings.soma_um)
+    tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(thick, swc.SOMA, tree.type))
+    tree, rows = soma.restored(tree, somata)
+    cost = cost[rows]
     order = swc.depth_first(tree)
     tree = swc.take(tree, order)
-    return Neuron(tree, along_edges(tree, field), cost[order])
+    return _judged(tree, cost[order], field)
+
+
+def _judged(tree: Tree, link_cost: np.ndarray, field: Field) -> Neuron:
+    """A neuron from its tree: what the network says along its edges, and how sure they are.
+
+    Without the image, which the fit asks for, they are as sure as they are probable.
+    """
+    probability = along_edges(tree, field)
+    sure = probability
+    if field.light is not None:
+        sure = confidence.probability(confidence.features(tree, probability, link_cost, field))
+    return Neuron(tree, probability, link_cost, sure)
 
 
 def along_edges(tree: Tree, field: Field) -> np.ndarray:

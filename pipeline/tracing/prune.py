@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 from pipeline import swc
 from pipeline.config.trace import Trace
 from pipeline.swc import Tree
-from pipeline.tracing import graph
+from pipeline.tracing import evidence, graph
 from pipeline.tracing.field import Field
 
 # The wall of a neurite is looked at over this stretch (um) to both sides of a branch point, plus the radius.
@@ -16,15 +16,17 @@ BESIDE_UM = 3.0
 def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.ndarray]:
     """The branches that gain something and stick out of the neurite they leave: rows to keep, and new parents (n,).
 
-    tree: one root. settings: doubt, spur_um, spur_walls and cover_radii of them. An edge gains its length times
+    tree: one root. settings: doubt, signal, spur_um, spur_walls and cover_radii of them. An edge gains its length times
     (p - doubt) / (1 - doubt): certain foreground its um, a gap a loss. The tree is taken apart into paths, the
     greatest gain first (from the root to the best tip, then from that path to the next best ...). Each is cut where
     its sum of gains is greatest; what lies within cover_radii * radius of paths already taken gains nothing. It stays
     when it gains more than spur_um and its far end reaches beyond spur_walls times the distance from the line it
-    leaves to the wall in that direction, as measured beside it. The root path always stays. A path that first runs
+    leaves to the wall in that direction, as measured beside it, and when the image shows it (see evidence). The root
+    path stays when the image shows it; without it nothing does. A path that first runs
     along the one it leaves is cut loose there and joined where it departs; so is a branch that hangs on such a start.
     """
     gain = swc.edge_lengths(tree) * _edge_value(tree, field, settings.doubt)
+    light, signal = evidence.contrast(tree, field), evidence.wanted(field, settings.signal)
     parent = tree.parent.copy()
     kept = np.zeros(len(tree), bool)
     stand_in = np.full(
@@ -32,7 +34,10 @@ def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.nda
     )  # for a node that runs within a kept line: the node of that line beside it
     for path in _paths(tree, gain):
         if parent[path[0]] < 0:
-            kept[path[: 1 + np.cumsum(gain[path]).argmax()]] = True
+            best = path[: 1 + np.cumsum(gain[path]).argmax()]
+            if not evidence.shows(tree, best, light, signal=signal):
+                break
+            kept[best] = True
             continue
         if not kept[parent[path[0]]]:
             parent[path[0]] = stand_in[parent[path[0]]]
@@ -47,6 +52,8 @@ def prune(tree: Tree, field: Field, settings: Trace) -> tuple[np.ndarray, np.nda
         value = np.cumsum(np.where(covered, np.minimum(gain[path], 0), gain[path]))
         end = 1 + value.argmax()
         if value[end - 1] <= settings.spur_um or covered[:end].all():
+            continue
+        if not evidence.shows(tree, path[first:end], light, signal=signal):
             continue
         far = away[:end].argmax()
         foot = taken[nearest[far]]

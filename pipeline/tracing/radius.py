@@ -106,7 +106,7 @@ def _rays(tree: Tree, field: Field):
     Rodriguez et al. 2006 (Rayburst sampling), doi:10.1038/nprot.2006.313.
     """
     angle = np.arange(RAYS) * 2 * np.pi / RAYS
-    way = np.einsum("rd,ndj->nrj", np.stack([np.cos(angle), np.sin(angle)], 1), _across(tree))
+    way = np.einsum("rd,ndj->nrj", np.stack([np.cos(angle), np.sin(angle)], 1), across(tree))
     step = min(field.voxel_size) / 2
     reach = REACH * tree.radius + 2 * max(field.voxel_size)
     length, closed = np.empty(way.shape[:2]), np.empty(way.shape[:2], bool)
@@ -139,7 +139,7 @@ def _looked_along(field: Field, xyz, way, reach, step: float) -> tuple[np.ndarra
     return (last + part) * step, beyond < edge[..., 0]
 
 
-def _across(tree: Tree) -> np.ndarray:
+def across(tree: Tree) -> np.ndarray:
     """(n, 2, 3) two unit vectors across the tree's direction at each node."""
     ahead = tree.xyz.copy()
     child = np.flatnonzero(tree.parent >= 0)

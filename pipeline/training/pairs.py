@@ -14,9 +14,7 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 # People's lines lie beside their neurites by as much, after they were moved to what is bright (align).
 SCATTER, SCATTER_SLICES = 1.0, 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
-# sigma, after a little smoothing: what is no brighter than FAINT is no neurite to anybody who does not know the truth,
-# and at most DIM may be missed or found, as people do.
-FAINT, DIM = 2.5, 4.0
+FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -63,13 +61,21 @@ def from_tree(
     counts = np.ones(image.shape, bool)
     if not complete:
         counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
-    return _pair(name, image, distance / pixel, counts, drawn=not complete)
+    return _pair(name, image, distance / pixel, counts)
 
 
 def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
-    """Pair an image with sparse voxel labels (TRAILMAP's codes: 0 unlabelled ... 4 rim)."""
+    """Pair an image with sparse voxel labels (TRAILMAP's codes: 0 unlabelled ... 4 rim).
+
+    People label voxels by what they see: those no brighter than FAINT, after a little smoothing, are background, those
+    up to DIM do not count. (A tree is taught in its dim stretches too: they hold it together.)
+    """
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
     value = np.array([REACH, REACH, -1.0, REACH, RIM / 2], np.float32)
-    return _pair(name, image, value[labels], labels != UNLABELLED)
+    neurite = labels == NEURITE
+    distance = np.where(neurite & (smooth < FAINT), np.float32(REACH), value[labels])
+    counts = (labels != UNLABELLED) & ~(neurite & (smooth >= FAINT) & (smooth < DIM))
+    return _pair(name, image, distance, counts)
 
 
 def empty(name: str, image: np.ndarray) -> Pair:
@@ -77,14 +83,7 @@ def empty(name: str, image: np.ndarray) -> Pair:
     return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool))
 
 
-def _pair(
-    name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray, *, drawn: bool = False
-) -> Pair:
-    """drawn: by hand along the neurites, through what cannot be seen too: there the truth is not known."""
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
-    faint = (distance <= 0) & (smooth < (0.0 if drawn else FAINT))
-    distance = np.where(faint, np.float32(REACH), distance)
-    counts = counts & ~((distance <= 0) & (smooth < DIM))
+def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
     easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))

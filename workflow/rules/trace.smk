@@ -28,6 +28,7 @@ rule trace:
     input:
         labels=volume("labels.zarr"),
         prediction=volume("prediction.zarr"),
+        image=volume("image.zarr"),
     output:
         trees=branch(
             PROJECT.settings.trace.neurons == "all",
@@ -56,4 +57,4 @@ rule trace:
         options=lambda wildcards: PROJECT.trace_options(wildcards.sample),
     shell:
         "python -m pipeline trace {input.labels:q} {input.prediction:q} {output.trees:q} {output.table:q}"
-        " {params.options} > {log:q} 2>&1"
+        " --image {input.image:q} {params.options} > {log:q} 2>&1"

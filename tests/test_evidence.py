@@ -1,0 +1,131 @@
+"""Does the image tell a branch that is there from one that is not?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline import config, intensity, rasterise
+from pipeline.swc import EMPTY, Tree
+from pipeline.tracing import confidence, evidence, neuron
+from pipeline.tracing.field import Field, Light
+from pipeline.tracing.segment import components
+
+VOXEL = (1.0, 0.4, 0.4)
+SHAPE = (24, 80, 160)
+
+
+@pytest.fixture
+def fork() -> Tree:
+    """A trunk along x (rows 0..60) that forks (at row 60) into an upper and a lower branch."""
+    trunk = np.stack([np.linspace(5, 30, 61), np.full(61, 16.0), np.full(61, 12.0)], 1)
+    arms = [
+        np.stack([np.linspace(30.4, 55, 60), 16 + side * np.linspace(0.2, 9, 60), np.full(60, 12.0)], 1)
+        for side in (-1, 1)
+    ]
+    xyz = np.concatenate([trunk, *arms])
+    parent = np.concatenate([np.arange(-1, 60), [60], np.arange(61, 120), [60], np.arange(121, 180)])
+    return Tree(xyz, np.full(181, 0.8), parent, np.zeros(181, np.int64))
+
+
+def pictured(tree: Tree, *, signal: float, haze: float = 0.0, shape=SHAPE) -> np.ndarray:
+    """uint16: `signal` times the noise inside the tubes, on a ramp of haze."""
+    noise = np.random.default_rng(0).standard_normal(shape)
+    ramp = np.linspace(0, haze, shape[2])
+    inside = rasterise.mask(tree, shape, VOXEL)
+    return np.rint(200 + 10 * (noise + ramp + signal * inside)).astype(np.uint16)
+
+
+def field_of(image: np.ndarray, probability: np.ndarray | None = None) -> Field:
+    if probability is None:
+        probability = np.full(image.shape, 255, np.uint8)
+    return Field(probability, VOXEL, Light(image, intensity.measure(image)))
+
+
+def part(tree: Tree, rows: slice) -> Tree:
+    return Tree(tree.xyz[rows], tree.radius[rows], tree.parent[rows], tree.type[rows])
+
+
+def test_light_at_points_is_that_of_the_whole_volume(fork):
+    image = pictured(fork, signal=6, haze=40)
+    level = intensity.measure(image)
+    level = replace(level, noise=np.full_like(level.noise, level.summary["noise"]))
+    voxels = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
+    np.testing.assert_allclose(Light(image, level).at(voxels), intensity.above(image, level), atol=1e-4)
+
+
+def test_every_branch_has_the_contrast_it_was_painted_with(fork):
+    found = evidence.contrast(fork, field_of(pictured(fork, signal=12)))
+    assert np.median(found) == pytest.approx(12, abs=2.5)
+
+
+@pytest.mark.parametrize("haze", [0.0, 15.0])
+def test_a_branch_through_nothing_goes_and_the_others_stay(fork, haze):
+    field = field_of(pictured(part(fork, slice(0, 121)), signal=6, haze=haze))  # the lower arm is not there
+    rows = evidence.lit(fork, field, signal=1.8)
+    assert set(range(3, 118)) <= set(rows.tolist())
+    assert not set(range(130, 181)) & set(rows.tolist())
+
+
+def test_the_flank_of_a_bright_neurite_is_no_branch():
+    bright = Tree(
+        np.array([[5.0, 16, 12], [55, 16, 12]]), np.full(2, 3.0), np.array([-1, 0]), np.zeros(2, int)
+    )
+    x = np.linspace(8, 50, 60)
+    flank = np.stack([x, np.full(60, 19.2), np.full(60, 12.0)], 1)
+    line = Tree(flank, np.full(60, 0.4), np.arange(-1, 59), np.zeros(60, np.int64))
+    value = evidence.contrast(line, field_of(pictured(bright, signal=30)))
+    assert np.median(value) < 5
+
+
+def test_a_single_slice_is_judged_in_its_plane(fork):
+    flat = Tree(fork.xyz * [1, 1, 0], fork.radius, fork.parent, fork.type)
+    found = evidence.contrast(flat, field_of(pictured(flat, signal=12, shape=(1, 80, 160))))
+    assert np.median(found) > 8
+
+
+def test_a_network_that_sees_neurite_in_noise_gives_no_tree(fork):
+    """The probability says line; the image says nothing; nothing is traced, and all of it without the image."""
+    noise = pictured(EMPTY_TUBE, signal=0)
+    probability = np.rint(255 * rasterise.mask(fork, SHAPE, VOXEL)).astype(np.uint8)
+    labels = components(probability, VOXEL, config.Segment(min_slices=1))
+    settings = config.Trace(neurons="all", min_length_um=1)
+    assert neuron.trace(labels, field_of(noise, probability), settings).neurons == []
+    assert len(neuron.trace(labels, Field(probability, VOXEL), settings).neurons) == 1
+    (found,) = neuron.trace(labels, field_of(pictured(fork, signal=6), probability), settings).neurons
+    assert found.confidence.shape == (len(found.tree),)
+
+
+EMPTY_TUBE = Tree(np.array([[-50.0, -50, -50]]), np.ones(1), np.array([-1]), np.zeros(1, np.int64))
+
+
+def test_a_cleaned_image_is_not_judged(fork):
+    image = np.where(rasterise.mask(fork, SHAPE, VOXEL), pictured(fork, signal=20), 0).astype(np.uint16)
+    assert evidence.wanted(field_of(image), 1.8) == 0
+    assert evidence.wanted(field_of(pictured(fork, signal=6)), 1.8) == 1.8
+
+
+def test_trees_without_an_edge_have_a_contrast_too():
+    one = Tree(np.ones((1, 3)), np.ones(1), np.array([-1]), np.zeros(1, np.int64))
+    field = field_of(pictured(EMPTY_TUBE, signal=0))
+    assert [len(evidence.contrast(tree, field)) for tree in (EMPTY, one)] == [0, 1]
+    assert [len(evidence.lit(tree, field, signal=2)) for tree in (EMPTY, one)] == [0, 0]
+
+
+def test_the_fit_finds_the_coefficients_that_made_the_data_and_none_of_the_wrong_sign():
+    rng = np.random.default_rng(0)
+    made = np.column_stack([np.ones(20_000), rng.normal(size=(20_000, 3)), rng.random(20_000) < 0.1])
+    odds = made @ [0.5, 1.5, 0.7, -0.8, 0.0]  # longer branches less right: left out
+    right = rng.random(20_000) < 1 / (1 + np.exp(-odds))
+    found = confidence.fit(made, right, np.ones(20_000))
+    assert found["length"] == 0 and found["link"] <= 0
+    assert found["probability"] > 1 and found["contrast"] > 0.4
+    said = confidence.probability(made, found)
+    assert confidence.calibration_error(confidence.reliability(said, right, np.ones(20_000))) < 0.02
+
+
+def test_calibration_error_by_hand():
+    said, right = np.array([0.95, 0.95, 0.15]), np.array([True, False, False])
+    rows = confidence.reliability(said, right, np.array([1.0, 1.0, 2.0]))
+    assert [row["um"] for row in rows] == [2.0, 2.0]
+    assert confidence.calibration_error(rows) == pytest.approx((0.15 * 2 + 0.45 * 2) / 4)

@@ -1,0 +1,72 @@
+"""Somata in simulated images: found, of the right size, all arms from it, none where there is none."""
+
+import numpy as np
+import pytest
+
+from pipeline import config, intensity, rasterise
+from pipeline.simulation.render import render
+from pipeline.simulation.views import soma_view
+from pipeline.swc import SOMA, Tree
+from pipeline.tracing import neuron, soma
+from pipeline.tracing.field import Field, Light
+
+
+def field_of(image, voxel_size, probability=None) -> Field:
+    blank = np.zeros(image.shape, np.uint8)
+    return Field(
+        blank if probability is None else probability, voxel_size, Light(image, intensity.measure(image))
+    )
+
+
+@pytest.mark.parametrize(("soma_um", "plane_um"), [(4, 0.3), (6, 0.8), (9, 0.4), (14, 0.5), (20, 0.8)])
+def test_a_soma_is_found_within_a_tenth_of_its_radius(soma_um, plane_um):
+    image, voxel_size, tree = soma_view(np.random.default_rng(5), soma_um=soma_um, plane_um=plane_um)
+    (found,) = soma.find(field_of(image, voxel_size), soma_um=3.5)
+    assert np.linalg.norm(np.subtract(found.xyz, tree.xyz[0])) < 0.1 * soma_um
+    assert found.radius == pytest.approx(soma_um, rel=0.1)
+
+
+def test_a_network_that_is_blank_within_a_soma_still_gives_all_its_arms():
+    image, voxel_size, tree = soma_view(np.random.default_rng(3), soma_um=6, plane_um=0.4, reach_um=30)
+    arms = Tree(tree.xyz, np.where(tree.type == SOMA, 0.1, tree.radius), tree.parent, tree.type)
+    inside = rasterise.mask(tree, image.shape, voxel_size)
+    ring = rasterise.tube_distance(part_of(tree), image.shape, voxel_size, reach_um=3.0)
+    blank = ring < -1.0  # the network draws a ring of 1 um
+    near = rasterise.mask(arms, image.shape, voxel_size, min_radius_um=1.2)
+    probability = np.where((inside | near) & ~blank, 255, 0).astype(np.uint8)
+    labels = (probability > 0).astype(np.uint32)
+    (found,) = neuron.trace(labels, field_of(image, voxel_size, probability), config.Trace()).neurons
+    made = found.tree
+    assert made.type[0] == SOMA and (made.type[1:] != SOMA).all()
+    assert np.linalg.norm(made.xyz[0] - tree.xyz[0]) < 0.6 and made.radius[0] == pytest.approx(6, rel=0.1)
+    assert (np.linalg.norm(made.xyz[1:] - tree.xyz[0], axis=1) > 5).all()
+    starts = [np.linalg.norm(made.xyz[made.parent == 0] - tree.xyz[row], axis=1).min() for row in stems(tree)]
+    assert np.median(starts) < 1 and max(starts) < 6  # one of the five is seen from 5 um off the surface on
+
+
+def part_of(tree: Tree) -> Tree:
+    """The soma alone."""
+    return Tree(tree.xyz[:1], tree.radius[:1], np.array([-1]), tree.type[:1])
+
+
+def stems(tree: Tree) -> np.ndarray:
+    return np.flatnonzero(tree.parent == 0)
+
+
+def test_neurites_thick_tubes_and_noise_are_no_somata():
+    rng = np.random.default_rng(0)
+    tube = Tree(
+        np.array([[-10.0, 20, 12], [70, 24, 14]]), np.full(2, 4.5), np.array([-1, 0]), np.zeros(2, int)
+    )
+    image = render(tube, shape_zyx=(30, 110, 150), voxel_size=(0.8, 0.4, 0.4), rng=rng)
+    assert soma.find(field_of(image, (0.8, 0.4, 0.4)), soma_um=3.5) == []
+    noise = rng.poisson(20, (20, 100, 100)).astype(np.uint8)
+    assert soma.find(field_of(noise, (0.8, 0.4, 0.4)), soma_um=3.5) == []
+
+
+def test_two_somata_that_touch_are_two():
+    xyz = np.array([[15.0, 20, 12], [28, 20, 12]])
+    both = Tree(xyz, np.array([7.0, 6.0]), np.array([-1, -1]), np.full(2, SOMA))
+    image = render(both, shape_zyx=(60, 100, 110), voxel_size=(0.4, 0.4, 0.4), rng=np.random.default_rng(0))
+    found = soma.find(field_of(image, (0.4, 0.4, 0.4)), soma_um=3.5)
+    assert [round(one.radius) for one in found] == [7, 6]

@@ -1,0 +1,132 @@
+"""Which branches of a tree are one neuron?"""
+
+import numpy as np
+import pytest
+
+from pipeline import config, rasterise
+from pipeline.simulation.views import PAIR_ZYX, touching_places, two_neurons
+from pipeline.swc import SOMA, Tree, cable_length
+from pipeline.tracing import crossing, graph, neuron, split
+from pipeline.tracing.field import Field
+
+VOXEL = (1.0, 0.4, 0.4)
+SHAPE = (24, 100, 150)
+
+
+def line(start, end, step=0.5):
+    start, end = np.array(start, float), np.array(end, float)
+    count = int(np.linalg.norm(end - start) / step)
+    return np.linspace(start, end, count + 1)
+
+
+def tree_of(*lines, radius=0.5, somata=()):
+    """Lines as one tree: nodes at one place are one node. somata: rows of type 1."""
+    xyz, index = np.unique(np.round(np.concatenate(lines), 3), axis=0, return_inverse=True)
+    first = np.cumsum([0, *map(len, lines)])
+    edges = [np.stack([index[a : b - 1], index[a + 1 : b]], 1) for a, b in zip(first, first[1:])]
+    made = graph.rooted(xyz, np.full(len(xyz), radius), np.concatenate(edges), root=0)
+    kind = np.zeros(len(xyz), np.int64)
+    for place in somata:
+        kind[np.linalg.norm(xyz - place, axis=1).argmin()] = SOMA
+    return Tree(made.xyz, made.radius, made.parent, kind)
+
+
+def dark() -> Field:
+    return Field(np.zeros(SHAPE, np.uint8), VOXEL)
+
+
+def parts(tree, field=None, min_length_um=5.0):
+    soma = np.flatnonzero(tree.type == SOMA)
+    found = split.neurons(tree, field or dark(), soma=soma, min_length_um=min_length_um)
+    return sorted(found, key=lambda each: -cable_length(each.tree))
+
+
+MIDDLE = (30, 20, 10)
+
+
+def test_two_straight_lines_that_cross_are_two_neurons():
+    tree = tree_of(
+        line((10, 20, 10), MIDDLE),
+        line(MIDDLE, (55, 20, 10)),
+        line((30, 5, 10), MIDDLE),
+        line(MIDDLE, (30, 35, 10)),
+    )
+    one, two = parts(tree)
+    assert (cable_length(one.tree), cable_length(two.tree)) == (45, 30)
+    assert (one.tree.xyz[:, 1] == 20).all() and (two.tree.xyz[:, 0] == 30).all()
+
+
+def test_what_two_neurites_share_is_in_both():
+    """They run along each other for 3 um."""
+    ends = (28.5, 20, 10), (31.5, 20, 10)
+    tree = tree_of(
+        line((10, 26, 10), ends[0]),
+        line((10, 14, 10), ends[0]),
+        line(*ends),
+        line(ends[1], (50, 14, 10)),
+        line(ends[1], (50, 26, 10)),
+    )
+    one, two = parts(tree)
+    for part in (one, two):
+        assert np.linalg.norm(part.tree.xyz - (30, 20, 10), axis=1).min() < 0.3
+        assert graph.pieces(part.tree).max() == 0
+
+
+def test_a_neuron_that_branches_is_one():
+    tree = tree_of(line((5, 20, 10), MIDDLE), line(MIDDLE, (50, 32, 10)), line(MIDDLE, (50, 8, 10)))
+    assert len(parts(tree)) == 1
+
+
+def test_two_somata_are_two_neurons_and_the_cut_is_where_an_arm_is_attached_worst():
+    """A fork of one touches the straight neurite of the other."""
+    somata = (5, 20, 10), (30, 34, 10)
+    tree = tree_of(
+        line(somata[0], MIDDLE),
+        line(MIDDLE, (55, 20, 10)),
+        line(MIDDLE, (30, 34, 10)),
+        line((30, 34, 10), (30, 39, 10)),
+        somata=somata,
+    )
+    one, two = parts(tree)
+    assert cable_length(one.tree) == pytest.approx(50, abs=0.6)
+    assert (one.tree.type == SOMA).sum() == (two.tree.type == SOMA).sum() == 1
+
+
+def test_a_short_piece_stays_with_what_it_touches():
+    tree = tree_of(
+        line((10, 20, 10), MIDDLE),
+        line(MIDDLE, (55, 20, 10)),
+        line((30, 18, 10), MIDDLE),
+        line(MIDDLE, (30, 22, 10)),
+    )
+    assert len(parts(tree, min_length_um=5.0)) == 1
+
+
+def test_a_loop_that_was_opened_is_closed_where_foreground_lies_between():
+    ring = [
+        line((10, 10, 10), (40, 10, 10)),
+        line((10, 10, 10), (10, 22, 10)),
+        line((40, 10, 10), (40, 22, 10)),
+    ]
+    tree = tree_of(*ring, line((10, 22, 10), (23.5, 22, 10)), line((40, 22, 10), (26.5, 22, 10)))
+    bright = Field(np.full(SHAPE, 255, np.uint8), VOXEL)
+    (loop,) = crossing.opened_loops(tree, bright)
+    assert {tuple(tree.xyz[row]) for row in loop} == {(23.5, 22, 10), (26.5, 22, 10)}
+    assert crossing.opened_loops(tree, dark()) == []
+
+
+def test_all_neurons_of_an_image_in_which_two_cross_are_two_trees():
+    xyz = np.array([[5.0, 20, 12], [55, 20, 12], [30, 4, 12], [30, 36, 12]])
+    both = Tree(xyz, np.full(4, 0.8), np.array([-1, 0, -1, 2]), np.zeros(4, int))
+    probability = np.where(rasterise.mask(both, SHAPE, VOXEL), 255, 0).astype(np.uint8)
+    labels = (probability > 0).astype(np.uint32)
+    field = Field(probability, VOXEL)
+    assert len(neuron.trace(labels, field, config.Trace()).neurons) == 1
+    made = neuron.trace(labels, field, config.Trace(neurons="all")).neurons
+    assert [round(cable_length(each.tree) / 5) for each in made] == [10, 6]
+
+
+def test_simulated_pairs_touch_and_a_seed_gives_the_same_again():
+    image, trees = two_neurons(np.random.default_rng(4))
+    assert image.shape == PAIR_ZYX and len(touching_places(*trees))
+    np.testing.assert_array_equal(image, two_neurons(np.random.default_rng(4))[0])
