@@ -24,6 +24,7 @@ CELL = 16  # pixels: edge of the squares that background and noise are measured 
 WIDEST = 9
 ROUNDING = 12**-0.5  # sigma of rounding to whole numbers: the least noise that an image of integers has
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
+ALONE = 0.2  # more cells than this share, partly flat and not at the border of what is flat: it is no padding
 STEP = 4.0  # sigma: backgrounds of neighbouring cells further apart are a step, not a slope
 APART = 3  # pixels: noise is measured between voxels this far apart
 # White noise of sigma 1: what `_spread` gives of it without this factor (the lesser of two directions), and the
@@ -174,7 +175,7 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool) -> Levels:
         "background": float(np.median(background[data])) if data.any() else 0.0,
         "noise": float(np.median(noise[data])) if data.any() else 1.0,
         "data": float(np.mean(data)),
-        "darkest": float(np.percentile(sample, PERCENTILES[0])),
+        "darkest": _darkest(cells, empty, sample),
         "brightest": float(np.percentile(sample, PERCENTILES[1])),
         "saturated": float(np.mean(sample == sample.max()))
         if integers and sample.max() > sample.min()
@@ -184,11 +185,21 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool) -> Levels:
     return Levels(low, high, noise, summary)
 
 
+def _darkest(cells: Cells, empty: np.ndarray, sample: np.ndarray) -> float:
+    """The least brightness of what holds data."""
+    least = float(np.percentile(sample, PERCENTILES[0]))
+    if empty.all() or not empty.any():
+        return least
+    return max(least, float(np.quantile(cells.floor[~empty], 0.01)))
+
+
 def _padding(cells: Cells) -> np.ndarray:
     """bool: cells without data. Flat cells beside cells whose darkest voxels are all well above them.
 
     An image cleaned to zero has flat cells too, but its other cells hold voxels of that value: it is data.
     """
+    from scipy import ndimage
+
     flat, live = cells.flat, ~cells.flat
     if not flat.any() or not live.any():
         return np.zeros(flat.shape, bool)
@@ -199,6 +210,10 @@ def _padding(cells: Cells) -> np.ndarray:
         return np.zeros(flat.shape, bool)
     apart = np.median(cells.floor[inner]) - value
     if apart <= np.quantile(cells.spread[inner], 0.25):
+        return np.zeros(flat.shape, bool)
+    # Neurites within what is flat: a cleaned tile beside one that was cleaned to another value.
+    alone = mixed & ~ndimage.maximum_filter(inner, (1, 3, 3))
+    if alone.sum() > ALONE * mixed.sum():
         return np.zeros(flat.shape, bool)
     return (flat & (cells.middle == value)) | mixed
 
@@ -291,18 +306,28 @@ def above(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarr
     alone, not on the box.
     """
     box = box or [(0, n) for n in voxels.shape]
-    z, y, x = (np.arange(first, stop) for first, stop in box)
-    z = np.clip(z, 0, len(level.low) - 1)
-    low, high, noise = (_spread_out(cells[z], y, x) for cells in (level.low, level.high, level.noise))
-    counts = voxels.astype(np.float32)
-    counts -= np.clip(counts, low, np.maximum(high, low, out=high), out=low)
-    return np.divide(counts, noise, out=counts)
+    counts = _above_counts(voxels, level, box)
+    return np.divide(counts, _on_voxels(level.noise, box), out=counts)
 
 
 def light(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
     """`above`, not below 0: nothing is darker than the background."""
     sigmas = above(voxels, level, box)
     return np.maximum(sigmas, 0, out=sigmas)
+
+
+def _above_counts(voxels: np.ndarray, level: Levels, box: Box) -> np.ndarray:
+    """Counts above (or below) the background, float32."""
+    low, high = _on_voxels(level.low, box), _on_voxels(level.high, box)
+    counts = voxels.astype(np.float32)
+    counts -= np.clip(counts, low, np.maximum(high, low, out=high), out=low)
+    return counts
+
+
+def _on_voxels(cells: np.ndarray, box: Box) -> np.ndarray:
+    """(z, rows, columns) on the cells of a volume -> float32 on the voxels of a box of it."""
+    z, y, x = (np.arange(first, stop) for first, stop in box)
+    return _spread_out(cells[np.clip(z, 0, len(cells) - 1)], y, x)
 
 
 def _spread_out(cells: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -348,6 +373,15 @@ def between_percentiles(voxels: np.ndarray, level: Levels, box: Box | None = Non
     return np.sqrt(_share(voxels, level))
 
 
+def between_percentiles_evenly(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """The same of an image whose background is even: padding, steps and haze have the background of the rest.
+
+    In an image without them it is `between_percentiles`: the first weights serve as they are.
+    """
+    counts = _above_counts(voxels, level, box or [(0, n) for n in voxels.shape])
+    return np.sqrt(_share(np.maximum(counts + np.float32(level.summary["background"]), 0, out=counts), level))
+
+
 def as_stored(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
     """Bytes as shares of 255, anything else between the volume's darkest and brightest voxels.
 
@@ -386,6 +420,7 @@ def doubts(summary: dict[str, float]) -> list[str]:
 LEVELS: dict[str, Callable[[np.ndarray, Levels, Box | None], np.ndarray]] = {
     "noise 2": above_noise,
     "percentiles 1": between_percentiles,
+    "percentiles 2": between_percentiles_evenly,
     "bytes 1": as_stored,
 }
 

@@ -57,9 +57,9 @@ class Trace(Settings):
         lt=1,
     )
     signal: float = setting(
-        1.8,
+        2.6,
         "Branches must be this many times the noise brighter than what lies beside them, short ones up to twice that.",
-        why="the most that costs OP_1, 2, 4, 5 nothing; 1.5 leaves 9 um of line in noise of some kinds",
+        why="costs OP_1, 2, 4, 5 nothing; less leaves lines in noise of some kinds",
         ge=0,
     )
     spur_um: float = setting(
