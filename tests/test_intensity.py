@@ -99,11 +99,52 @@ def test_padding_and_black_planes_are_no_data_and_the_zeros_of_a_cleaned_image_a
     assert intensity.measure(np.where(line, stack, 0)).summary["data"] == 1
 
 
+def test_an_even_slope_is_no_light_in_a_small_image_either():
+    rng = np.random.default_rng(0)
+    slope = np.linspace(0, 60, 64)[None, :, None] + np.linspace(0, 30, 64)
+    image = np.rint(100 + slope + rng.normal(0, 5, (12, 64, 64))).astype(np.uint8)
+    light = intensity.light(image, intensity.measure(image))
+    assert light.mean() < 0.6 and np.quantile(light, 0.99) < 3.5
+
+
+def test_tissue_that_varies_slowly_is_not_taken_for_noise():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+    haze = 20 * np.sin(y / 9) * np.sin(x / 11)
+    image = np.rint(120 + haze + rng.normal(0, 5, (8, 256, 256))).astype(np.uint8)
+    assert 4.5 < intensity.measure(image).summary["noise"] < 8.5
+
+
 def test_a_third_of_padding_changes_neither_background_nor_noise(stack):
     clean, image = (intensity.measure(some).summary for some in (stack, padded(stack)))
     assert image["background"] == pytest.approx(clean["background"], abs=0.5)
     assert image["noise"] == pytest.approx(clean["noise"], rel=0.1)
     assert clean["background"] == pytest.approx(60, abs=1) and clean["noise"] == pytest.approx(5, rel=0.1)
+
+
+def test_a_cleaned_tile_beside_one_of_another_value_is_data():
+    image = np.zeros((6, 256, 320), np.uint8)
+    rng = np.random.default_rng(0)
+    for row in range(20, 256, 40):
+        image[2:4, row : row + 4] = rng.integers(100, 200, (2, 4, 320))
+    image[..., 160:] += 55
+    assert intensity.measure(image).summary["data"] == 1
+
+
+def test_the_first_weights_see_the_same_grey_beside_padding_and_steps(stack, line):
+    """`percentiles 2` is `percentiles 1` where the background is even; of padded or stepped images it is that too."""
+    plain = intensity.grey(stack, intensity.measure(stack), rule="percentiles 1")
+    even = intensity.grey(stack, intensity.measure(stack), rule="percentiles 2")
+    assert abs(even[line].mean() - plain[line].mean()) < 0.02 and abs(even.mean() - plain.mean()) < 0.03
+    wide = np.pad(stack, ((0, 0), (0, 0), (140, 0)))
+    beside = intensity.grey(wide, intensity.measure(wide), rule="percentiles 2")
+    assert abs(beside[..., 140:][line].mean() - even[line].mean()) < 0.03
+    assert beside[..., :120].max() < even[~line].mean() + 0.1  # no edge, no white
+    step = stack.copy()
+    step[..., 160:] += 50
+    stepped = intensity.grey(step, intensity.measure(step), rule="percentiles 2")
+    left, right = stepped[..., 40:140].mean(), stepped[..., 180:280].mean()
+    assert abs(left - right) < 0.05
 
 
 def test_a_cleaned_image_has_the_noise_of_its_neurites(line):

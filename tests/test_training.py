@@ -149,6 +149,25 @@ def test_every_parameter_is_in_one_group_and_deeper_blocks_learn_faster():
     assert rate[id(model.decoder.head.weight)] == 3.0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_recorded_step_does_what_a_plain_one_does():
+    from pipeline.training.step import EAGER, Step
+
+    def losses(graph: bool) -> list[float]:
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1)).cuda()
+        groups = [{"params": list(net.parameters()), "rate": 1e-2, "weight_decay": 0.05}]
+        step = Step(
+            net, lambda model, batch: (model(batch[0]) - batch[1]).square().mean(), groups, bf16=False
+        )
+        step.taken = 0 if graph else -100
+        batches = torch.randn(12, 2, 16, 8, generator=torch.Generator().manual_seed(1))
+        return [float(step((one[0], one[1, :, :1]), 0.5)) for one in batches]
+
+    assert EAGER < 12
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-4)
+
+
 class Killed(Exception):
     pass
 
