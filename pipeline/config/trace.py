@@ -57,7 +57,7 @@ class Trace(Settings):
         lt=1,
     )
     signal: float = setting(
-        2.6,
+        2.4,
         "Branches must be this many times the noise brighter than what lies beside them, short ones up to twice that.",
         why="costs OP_1, 2, 4, 5 nothing; less leaves lines in noise of some kinds",
         ge=0,
