@@ -81,6 +81,7 @@ def of_scene(number: int, weights: Path) -> Rows | None:
 
 
 def of_neurons(found: list[Neuron], reference: Tree, field: Field) -> Rows:
+    """Features (n, k), right or not (n,) and um (n,) of each edge of the trees that were found."""
     wanted = cKDTree(cut_edges(reference).mean(1))
     rows = []
     for each in found:
@@ -94,6 +95,7 @@ def of_neurons(found: list[Neuron], reference: Tree, field: Field) -> Rows:
 
 
 def show(title: str, rows: list[Rows], found: dict[str, float]) -> None:
+    """Print the reliability table of some rows under the fitted coefficients."""
     if not rows:
         return
     made, right, um = (np.concatenate(part) for part in zip(*rows))

@@ -28,3 +28,11 @@ def run_stage(stage: str, *arguments: object) -> Usage:
         sys.exit(f"{' '.join(command)}: exit status {process.returncode}")
     kilobytes = usage.ru_maxrss / 1024 if sys.platform == "darwin" else usage.ru_maxrss
     return Usage(seconds, kilobytes / 1024)
+
+
+def print_table(rows: dict[str, Usage]) -> None:
+    """Print seconds and peak MB of each stage, and of all."""
+    whole = Usage(sum(row.seconds for row in rows.values()), max(row.peak_mb for row in rows.values()))
+    print("stage\tseconds\tpeak MB")
+    for stage, usage in (rows | {"all": whole}).items():
+        print(stage, f"{usage.seconds:.1f}", f"{usage.peak_mb:.0f}", sep="\t")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import cyclopts
-from measure import Usage, run_stage
+from measure import print_table, run_stage
 
 
 def main(
@@ -32,10 +32,7 @@ def main(
             "trace": run_stage("trace", labels, prediction, tree, table, "--image", volume, *start),
             "draw": run_stage("draw", volume, tree, picture),
         }
-    whole = Usage(sum(row.seconds for row in rows.values()), max(row.peak_mb for row in rows.values()))
-    print("stage\tseconds\tpeak MB")
-    for stage, usage in (rows | {"all": whole}).items():
-        print(stage, f"{usage.seconds:.1f}", f"{usage.peak_mb:.0f}", sep="\t")
+    print_table(rows)
 
 
 MADE = (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline import dataset
+from pipeline.dataset.sheet import COLUMNS as ALL
 from pipeline.errors import InputError
 from pipeline.files import write_text
 
@@ -19,17 +20,8 @@ ABOUT = """\
 # root: x,y,z in voxels, where the wanted tree starts; empty: the tracer chooses.
 # modality: lm (light microscopy) | em (electron microscopy); empty: that of the config.
 """
-COLUMNS = (
-    "sample",
-    "image",
-    "voxel_size",
-    "channel",
-    "time",
-    "reference",
-    "reference_unit",
-    "root",
-    "modality",
-)
+# Skeletons belong to dense tissue alone.
+COLUMNS = tuple(column for column in ALL if column != "skeletons")
 
 
 def run(folder: Path, /) -> None:

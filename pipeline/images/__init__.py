@@ -109,9 +109,8 @@ def count_voxels(path: Path) -> int:
     path = Path(path)
     try:
         return math.prod(_reader(path, "shape")(path))
-    except (
-        Exception
-    ):  # an estimate must not end the run: whatever is wrong is one sample's error, told by ingest
+    except Exception:
+        # An estimate must not end the run: whatever is wrong is one sample's error, told by ingest.
         file, _ = split(path)
         return file.stat().st_size if file.exists() else 0
 

@@ -160,6 +160,7 @@ def opened_loops(tree: Tree, field: Field) -> list[tuple[int, int]]:
 
 
 def neighbours(tree: Tree) -> list[list[int]]:
+    """For each node the rows of those it has an edge to."""
     near: list[list[int]] = [[] for _ in range(len(tree))]
     for child, parent in graph.edges(tree).tolist():
         near[child].append(parent)
@@ -168,8 +169,10 @@ def neighbours(tree: Tree) -> list[list[int]]:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
+    """The direction of a vector (3,); of none, none."""
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
 def degrees(one: np.ndarray, two: np.ndarray) -> float:
+    """The angle between two unit vectors (3,)."""
     return float(np.degrees(np.arccos(np.clip(one @ two, -1, 1))))
