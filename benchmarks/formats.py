@@ -38,16 +38,19 @@ NAMES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 
 
 def plain(path: Path, stack: np.ndarray) -> None:
+    """Pages without a word about what they are."""
     tifffile.imwrite(path, stack, photometric="minisblack", metadata=None, compression="zlib")
 
 
 def imagej(path: Path, stack: np.ndarray) -> None:
+    """As ImageJ saves it."""
     tifffile.imwrite(
         path, stack, imagej=True, resolution=(4, 2), metadata={"axes": "ZYX", "spacing": 2.5, "unit": "um"}
     )
 
 
 def ome(path: Path, stack: np.ndarray) -> None:
+    """One OME-TIFF."""
     tifffile.imwrite(path, stack, ome=True, metadata=OME)
 
 
@@ -72,6 +75,7 @@ def ome_in_files(path: Path, stack: np.ndarray) -> None:
 
 
 def slices(path: Path, stack: np.ndarray) -> None:
+    """A folder of one plane a file."""
     path.mkdir()
     for z, plane in enumerate(stack):
         metadata = {"axes": "YX", "spacing": 2.5, "unit": "um"}
@@ -105,6 +109,8 @@ def lsm(path: Path, values: np.ndarray) -> None:
 
 
 def ome_zarr(version: str, inner: str = "") -> Callable[[Path, np.ndarray], None]:
+    """A writer of an OME-Zarr version; inner: the group that holds it, as bioformats2raw writes."""
+
     def write(path: Path, stack: np.ndarray) -> None:
         style = 2 if version == "0.4" else 3
         if inner:
@@ -122,12 +128,15 @@ def ome_zarr(version: str, inner: str = "") -> Callable[[Path, np.ndarray], None
 
 
 def hdf5(path: Path, stack: np.ndarray) -> None:
+    """A data set raw with its voxel size."""
     with h5py.File(path, "w") as file:
         file["raw"] = stack
         file["raw"].attrs["element_size_um"] = SIZE
 
 
 def nrrd(pack: Callable[[bytes], bytes], encoding: str) -> Callable[[Path, np.ndarray], None]:
+    """A writer of NRRD with its samples packed."""
+
     def write(path: Path, stack: np.ndarray) -> None:
         head = (
             f"NRRD0004\ntype: {NAMES[str(stack.dtype)]}\ndimension: 3\nsizes: {' '.join(map(str, stack.shape[::-1]))}\n"
@@ -139,6 +148,7 @@ def nrrd(pack: Callable[[bytes], bytes], encoding: str) -> Callable[[Path, np.nd
 
 
 def v3draw(path: Path, stack: np.ndarray) -> None:
+    """Vaa3D's plain stack."""
     head = struct.pack("<H4I", stack.dtype.itemsize, *stack.shape[::-1], 1)
     path.write_bytes(vaa3d.RAW + b"L" + head + stack.tobytes())
 
@@ -211,6 +221,7 @@ def table() -> str:
 
 
 def main(*, write: bool = False) -> None:
+    """Print the table; write: put it into docs/formats.md too."""
     text = DOCS.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)

@@ -143,13 +143,14 @@ def _read(kind: str, path: Path, told: Told, cut: bool) -> str:
     except InputError:
         told.refused += 1
         return ""
-    except BaseException as error:
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     told.read, told.refused = told.read + whole, told.refused + (not whole)
     return "a truncated file was read" if cut else ""
 
 
 def main(*kinds: str, count: int = 100_000, seed: int = 0) -> None:
+    """Print for each kind of file how many inputs were read, refused, and ended badly."""
     for kind in kinds or ("v3draw", "v3dpbd", "nrrd", "tiff_header"):
         began, told = time.perf_counter(), fuzz(kind, count, seed=seed, keep=Path())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

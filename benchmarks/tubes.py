@@ -28,6 +28,7 @@ def seconds(work, device: str) -> float:
 
 
 def main() -> None:
+    """Print the ratios of time of each transfer to center."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=4)
