@@ -181,6 +181,13 @@ class Project:
         """Samples of a modality with which the sheet has nothing wrong."""
         return [name for name in self.of_modality(modality) if not self.samples[name].problem]
 
+    def pictures(self) -> list[str]:
+        """What dino looks at: the user's files, and for the word stacks the dataset's own images."""
+        volumes = dict.fromkeys(self.volumes[name] for name in self.sound("lm"))
+        stacks = [f"{self.settings.results}/{name}/image.zarr" for name in volumes]
+        named = self.settings.dino.pictures.split()
+        return [path for name in named for path in (stacks if name == "stacks" else [name])]
+
     def labelled(self, modality: str) -> list[str]:
         """Those of which something is known."""
         return [name for name in self.sound(modality) if self.truth(name)]

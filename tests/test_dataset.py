@@ -678,3 +678,12 @@ def test_look_tells_everything_and_keeps_what_it_can(folder):
     assert "did you mean voxel_size" in said[0]
     assert dataset.look(folder / "none") == ([], [f"{folder}/none: no such folder; allowed: a folder of image files, "
                                                   "with or without samples.tsv"])  # fmt: skip
+
+
+def test_dino_looks_at_files_and_once_at_each_volume_of_the_dataset(folder):
+    from pipeline.project import open_project
+
+    write_sheet(folder, "a a.tif", "again a.tif", "b sub/b.tif", header="sample image")
+    project = open_project({"dataset": str(folder), "results": "out", "dino": {"pictures": "x.tar stacks"}})
+    own = [f"{project.settings.results}/{name}/image.zarr" for name in ("a", "b")]
+    assert project.pictures() == ["x.tar", *own]

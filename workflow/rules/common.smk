@@ -82,17 +82,6 @@ def training_options(stage):
     return stage_options(stage)
 
 
-def pictures():
-    """What dino looks at: the user's files, and for the word stacks the dataset's own images."""
-    stacks = dict.fromkeys(PROJECT.volumes[name] for name in PROJECT.sound("lm"))
-    stacks = [f"{RESULTS}/{name}/image.zarr" for name in stacks]
-    return [
-        path
-        for name in PROJECT.settings.dino.pictures.split()
-        for path in (stacks if name == "stacks" else [name])
-    ]
-
-
 def start_of_ablation(wildcards):
     """The 2D ViT that all trainings of the ablation begin with; checked only where a job needs it."""
     start = PROJECT.settings.ablation_lm.start or PRETRAINED

@@ -4,7 +4,7 @@ TRAINING = {"lm": "train", "em": "train_em"}
 
 rule dino:
     input:
-        pictures(),
+        PROJECT.pictures(),
     output:
         weights=f"{RESULTS}/trained/vit.safetensors",
         card=f"{RESULTS}/trained/vit.md",
