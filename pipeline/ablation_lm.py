@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import product
+from pathlib import Path
 
 from pipeline.config.ablation_lm import AblationLm
 from pipeline.config.train import Train
@@ -11,29 +12,36 @@ from pipeline.config.train import Train
 
 @dataclass(frozen=True)
 class Variant:
-    """One training. trained_on: names of samples."""
+    """One training. trained_on: names of samples. start: a 2D ViT, where it is not the one that the others have."""
 
     transfer: str
     trained_on: tuple[str, ...]
     depth: int
     seed: int
+    start: str = ""
 
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.transfer}-{len(self.trained_on)}-d{self.depth}-{self.seed}"
+        start = f"{Path(self.start).stem}-" if self.start else ""
+        return f"{start}{self.transfer}-{len(self.trained_on)}-d{self.depth}-{self.seed}"
 
-    def kind(self, steps: int) -> str:
+    def kind(self, budget: AblationLm) -> str:
         """What its rows of the table say of it: name=value,..."""
-        told = {"transfer": self.transfer, "stacks": len(self.trained_on), "depth": self.depth}
-        return ",".join(
-            f"{name}={value}" for name, value in {**told, "seed": self.seed, "steps": steps}.items()
-        )
+        told = {
+            "start": Path(self.start or budget.start).stem or "dino",
+            "transfer": self.transfer,
+            "stacks": len(self.trained_on),
+            "depth": self.depth,
+            "seed": self.seed,
+            "steps": budget.steps,
+        }
+        return ",".join(f"{name}={value}" for name, value in told.items())
 
     def settings(self, base: Train, budget: AblationLm, labelled: list[str], *, start: str) -> Train:
         """The settings of its training.
 
-        base: the user's, for what is no part of the question. start: the 2D ViT that all trainings begin with.
+        base: the user's, for what is no part of the question. start: the 2D ViT that it begins with.
         """
         left_out = [name for name in labelled if name not in self.trained_on]
         return base.model_copy(
@@ -73,4 +81,6 @@ def variants(budget: AblationLm, base: Train, labelled: list[str]) -> dict[str, 
     ]
     depths = [int(text) for text in budget.depths.split(",") if text]
     made += [Variant("center", sets[-1], depth, seed) for depth, seed in product(depths, seeds)]
+    starts = budget.starts.split()
+    made += [Variant("center", sets[0], base.depth, seed, start) for start, seed in product(starts, seeds)]
     return {variant.name: variant for variant in made}

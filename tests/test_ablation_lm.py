@@ -35,6 +35,19 @@ def test_every_transfer_is_trained_once_a_seed_on_each_set_and_center_in_every_d
     assert variants(AblationLm(), config.Train(), ["a", "b"]) == {}, "nothing to score"
 
 
+def test_other_starts_are_centers_of_the_smallest_set():
+    plain = variants(AblationLm(start="a/deit.pth"), config.Train(), NAMES)
+    both = variants(AblationLm(start="a/deit.pth", starts="b/dino.pth c.pth"), config.Train(), NAMES)
+    added = [each for name, each in both.items() if name not in plain]
+    assert {(each.start, each.transfer, each.trained_on) for each in added} == {
+        ("b/dino.pth", "center", ("a",)),
+        ("c.pth", "center", ("a",)),
+    }
+    assert len(added) == 2 * 3 and len(both) == len(plain) + len(added)
+    kinds = {each.kind(AblationLm(start="a/deit.pth")).split(",")[0] for each in both.values()}
+    assert kinds == {"start=deit", "start=dino", "start=c"}
+
+
 def test_what_is_scored_is_never_trained_on():
     budget = AblationLm(test="c x*")
     assert held_out(budget, ["c", "x1", "b"]) == ["c", "x1"]
@@ -67,8 +80,9 @@ def test_wrong_lists_are_told(values, said):
 
 
 def test_the_table_tells_means_spreads_and_differences_of_equal_seeds():
-    def row(transfer, seed, tested_on, dice):
+    def row(transfer, seed, tested_on, dice, start="deit"):
         about = {
+            "start": start,
             "transfer": transfer,
             "stacks": "1",
             "depth": "5",
@@ -81,10 +95,15 @@ def test_the_table_tells_means_spreads_and_differences_of_equal_seeds():
 
     rows = [row("scratch", "0", "x", "0.1"), row("scratch", "1", "x", "0.3")]
     rows += [row("center", "0", "x", "0.5"), row("center", "1", "x", "0.4")]
+    rows.append(row("center", "1", "x", "0.8", start="dino"))
     rows += [row("scratch", seed, "y", "0.9") for seed in "01"] + [
         row("center", seed, "y", "0.7") for seed in "01"
     ]
-    table = {(each["transfer"], each["tested_on"]): each for each in ablation_lm_table.summary(rows)}
+    whole = ablation_lm_table.summary(rows)
+    other = [each for each in whole if each["start"] == "dino" and each["tested_on"] == "x"]
+    assert [(each["transfer"], each["seeds"]) for each in other] == [("center", 1)]
+    assert other[0]["dice_gain"] == pytest.approx(0.8 - 0.3), "beside scratch of the same seed"
+    table = {(each["transfer"], each["tested_on"]): each for each in whole if each["start"] == "deit"}
     center = table["center", "x"]
     told = [
         center[name] for name in ("dice", "dice_spread", "dice_gain", "dice_gain_least", "dice_gain_most")
@@ -120,7 +139,12 @@ def test_trainings_become_scores_and_scores_a_table(tmp_path, one_thread):
         train.run([tmp_path / "s.tsv"], output=weights, workers=0, settings=settings)
         scored = tmp_path / f"{name}.scores.tsv"
         ablation_lm_score.run(
-            tmp_path / "s.tsv", weights, output=scored, tested="b", kind=variant.kind(2), root=["b=5,24,3"]
+            tmp_path / "s.tsv",
+            weights,
+            output=scored,
+            tested="b",
+            kind=variant.kind(budget),
+            root=["b=5,24,3"],
         )
         scores.append(scored)
     ablation_lm_table.run(scores, output=tmp_path / "ablation_lm.tsv")

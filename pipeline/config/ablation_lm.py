@@ -16,6 +16,11 @@ class AblationLm(Settings):
         "The 2D ViT that all begin with; empty: what dino makes, where train.pretrain is dino.",
         why="none is shipped",
     )
+    starts: str = setting(
+        "",
+        "Other 2D ViTs (files, separated by spaces), of Center on the smallest set alone.",
+        why="how a transformer was pre-trained is a question of its own",
+    )
     steps: int = setting(1500, "Optimiser steps of each training.", why="15 minutes on a core with AMX", ge=1)
     seeds: int = setting(
         3, "Trainings of each kind, from other seeds.", why="the least that tells a spread", ge=1

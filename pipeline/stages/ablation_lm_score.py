@@ -1,7 +1,7 @@
 """ablation_lm_score: weights of train against the trees of images that they did not see."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -13,6 +13,7 @@ from pipeline.files import format_table, write_text
 
 if TYPE_CHECKING:
     from pipeline.network.model import Network
+    from pipeline.tracing.field import Field
     from pipeline.training.sheet import Row
 
 TOLERANCE_UM = 1.5
@@ -28,6 +29,7 @@ def run(
     kind: str = "",
     root: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     overlap: float = 0.25,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
 ) -> None:
     """Score weights on whole images, and the trees traced from them.
 
@@ -42,11 +44,13 @@ def run(
         kind: what to write into each row of the training: name=value,...
         root: NAME=x,y,z in voxels of samples whose tree is known to start there.
         overlap: of neighbouring windows, a fraction of a side.
+        precision: arithmetic of the network; auto: bf16 on a GPU.
     """
     from pipeline.network import model
+    from pipeline.tracing.field import Field, Light
     from pipeline.training.sheet import read_sheet
 
-    network = model.load(weights)
+    network = model.load(weights, precision=precision)
     rows = [
         row for row in read_sheet(sheet) if row.is_one_of(tested) and row.reference.suffix.lower() == ".swc"
     ]
@@ -61,7 +65,8 @@ def run(
         tree = swc.read(row.reference, unit=row.reference_unit, voxel_size=image.voxel_size)
         found = predict(network, row, overlap)
         scores = mask_scores(row, found, tree, image.voxel_size)
-        scores |= tree_scores(found, tree, image.voxel_size, roots.get(row.sample, ""))
+        field = Field(found, image.voxel_size, Light(image.array[:], volume.read_levels(row.image)))
+        scores |= tree_scores(field, tree, roots.get(row.sample, ""))
         table.append({**told, "parameters": parameters, "tested_on": row.sample, **scores})
     write_text(output, format_table(table))
 
@@ -105,20 +110,17 @@ def mask_scores(
     return {name: float(value) for name, value in named.items()}
 
 
-def tree_scores(
-    found: np.ndarray, tree: swc.Tree, voxel_size: tuple[float, float, float], root: str
-) -> dict[str, float]:
+def tree_scores(field: "Field", tree: swc.Tree, root: str) -> dict[str, float]:
     """F1 of length at TOLERANCE_UM and ESA (um) of what segment and trace make of the probability."""
     from pipeline.metrics.compare import Measured, compare
     from pipeline.tracing import neuron
-    from pipeline.tracing.field import Field
     from pipeline.tracing.segment import components
 
     standard = config.Config()
     root_xyz = parse_triple("--root", root, positive=False)
     traced = neuron.trace(
-        components(found, voxel_size, standard.segment),
-        Field(found, voxel_size),
+        components(field.probability, field.voxel_size, standard.segment),
+        field,
         standard.trace,
         root_zyx=root_xyz and root_xyz[::-1],
     )

@@ -1,6 +1,7 @@
 """ablation_lm_table: the scores of the ablation of light microscopy in one table, and their picture."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 from pipeline.files import format_table, whole, write_text
 
 SCORES = ("dice", "dice_class_mean", "hd95_um", "f1", "esa_um")
-# What makes two rows comparable, beside what is asked about: the same images learnt from and scored, the same depth.
+# What is asked about, and what makes two rows comparable: the same images learnt from and scored, the same depth.
+KIND = ("start", "transfer")
 SAME = ("stacks", "depth", "tested_on")
 BASE = "scratch"
 
@@ -35,14 +37,14 @@ def summary(rows: list[dict[str, str]]) -> list[dict[str, object]]:
     rows = rows + _means(rows)
     kinds: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in rows:
-        kinds.setdefault((row["transfer"], *(row[name] for name in SAME)), {})[row["seed"]] = row
+        kinds.setdefault(tuple(row[name] for name in (*KIND, *SAME)), {})[row["seed"]] = row
     table = []
+    bases = {kind[2:]: seeds for kind, seeds in kinds.items() if kind[1] == BASE}
     for kind, seeds in sorted(kinds.items(), key=lambda item: (*_order(item[0]), item[0])):
-        base = kinds.get((BASE, *kind[1:]), {})
+        base = bases.get(kind[2:], {}) if kind[1] != BASE else {}
         some = next(iter(seeds.values()))
         told: dict[str, object] = {
-            "transfer": kind[0],
-            **dict(zip(SAME, kind[1:])),
+            **dict(zip((*KIND, *SAME), kind)),
             "steps": some["steps"],
             "parameters": some["parameters"],
             "seeds": len(seeds),
@@ -56,7 +58,7 @@ def summary(rows: list[dict[str, str]]) -> list[dict[str, object]]:
             pairs = [
                 float(row[name] or "nan") - float(base[seed][name] or "nan")
                 for seed, row in seeds.items()
-                if seed in base and kind[0] != BASE
+                if seed in base
             ]
             gains = np.array(pairs or [float("nan")])
             told |= {
@@ -77,20 +79,24 @@ def draw(table: list[dict[str, object]], output: Path) -> None:
     shown = [
         name for name in ("dice", "hd95_um", "f1") if any(np.isfinite(float(str(row[name]))) for row in rows)
     ]
-    usual = max(
-        (str(row["depth"]) for row in rows), key=lambda depth: sum(row["depth"] == depth for row in rows)
+    usual, first = (
+        Counter(str(row[name]) for row in rows).most_common(1)[0][0] for name in ("depth", "start")
     )
     figure = Figure(figsize=(3.4 * max(len(shown), 1), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, name in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown):
-        for transfer in dict.fromkeys(str(row["transfer"]) for row in rows):
-            line = [row for row in rows if (row["transfer"], row["depth"]) == (transfer, usual)]
+        for start, transfer in dict.fromkeys((row["start"], row["transfer"]) for row in rows):
+            line = [
+                row
+                for row in rows
+                if (row["start"], row["transfer"], row["depth"]) == (start, transfer, usual)
+            ]
             line.sort(key=lambda row: int(str(row["stacks"])))
+            label = transfer if start == first else f"{transfer}, {start}"
             at = [int(str(row["stacks"])) for row in line]
             half = [float(str(row[f"{name}_spread"])) / 2 for row in line]
-            axis.errorbar(
-                at, [float(str(row[name])) for row in line], yerr=half, label=transfer, marker="o", capsize=3
-            )
+            mean = [float(str(row[name])) for row in line]
+            axis.errorbar(at, mean, yerr=half, label=label, marker="o", capsize=3)
         axis.set(
             xlabel="stacks trained on", title=name, xticks=sorted({int(str(row["stacks"])) for row in rows})
         )
@@ -108,7 +114,7 @@ def _means(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """For each training a row "mean" over the images that it was scored on."""
     trainings: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
-        trainings.setdefault((row["transfer"], row["stacks"], row["depth"], row["seed"]), []).append(row)
+        trainings.setdefault(tuple(row[name] for name in (*KIND, "stacks", "depth", "seed")), []).append(row)
     return [
         {
             **some[0],
@@ -125,5 +131,5 @@ def _mean(values: np.ndarray) -> float:
 
 def _order(kind: tuple[str, ...]) -> tuple[bool, int, int]:
     """The mean over images first, then few stacks before many, shallow before deep."""
-    _, stacks, depth, tested_on = kind
+    _, _, stacks, depth, tested_on = kind
     return tested_on != "mean", int(stacks), int(depth)

@@ -33,7 +33,7 @@ rule ablation_lm_train:
     input:
         images=[f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.labelled("lm")],
         truth=PROJECT.truths("lm"),
-        start=start_of_ablation,
+        start=lambda wildcards: ABLATION_LM[wildcards.variant].start or start_of_ablation(),
     output:
         weights=f"{RESULTS}/ablation/lm/{{variant}}.safetensors",
         card=f"{RESULTS}/ablation/lm/{{variant}}.md",
@@ -77,10 +77,12 @@ rule ablation_lm_score:
         version=VERSIONS["ablation_lm_score"],
         sheet=f"{RESULTS}/trained/lm.samples.tsv",
         tested=" ".join(re.sub(r"[\s*\[\]]", "?", name) for name in TESTED_LM),
-        kind=lambda wildcards: ABLATION_LM[wildcards.variant].kind(BUDGET_LM.steps),
+        kind=lambda wildcards: ABLATION_LM[wildcards.variant].kind(BUDGET_LM),
         roots=roots(TESTED_LM),
         overlap=PROJECT.settings.tile.overlap,
+        precision=PROJECT.settings.train.precision,
     shell:
         "python -m pipeline ablation_lm_score {params.sheet:q} {input.weights:q} --output {output:q}"
         " --tested {params.tested:q} --kind {params.kind:q} {params.roots:q} --overlap {params.overlap}"
+        " --precision {params.precision}"
         " > {log:q} 2>&1"

@@ -82,8 +82,8 @@ def training_options(stage):
     return stage_options(stage)
 
 
-def start_of_ablation(wildcards):
-    """The 2D ViT that all trainings of the ablation begin with; checked only where a job needs it."""
+def start_of_ablation():
+    """The 2D ViT that trainings of the ablation begin with; checked only where a job needs it."""
     start = PROJECT.settings.ablation_lm.start or PRETRAINED
     if not start:
         sys.exit(
