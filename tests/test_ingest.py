@@ -62,6 +62,24 @@ def test_same_image_same_bytes_whatever_its_compression_and_byte_order(tmp_path,
     assert all(first == other for other in others)
 
 
+def test_lost_planes_take_their_neighbours_voxels_and_are_told(tmp_path, stack, capsys, monkeypatch):
+    for slab in (1, 37):  # also where a lost plane and its neighbour lie in different slabs
+        monkeypatch.setattr(volume, "SLAB_BYTES", slab * stack[0].nbytes)
+        lost = stack.copy()
+        lost[[5, 11, 12, 20, 21, 22, 35, 36]] = 0
+        ingest.run(write(tmp_path / "a.tif", lost), tmp_path / "image.zarr", voxel_size=SIZE)
+        found = volume.open_volume(tmp_path / "image.zarr")
+        whole = lost.copy()
+        whole[5], whole[11], whole[12] = lost[4], lost[10], lost[13]
+        # Three in a row, and those at the end, are empty rather than lost.
+        assert_array_equal(found.array[:], whole)
+        said = "lost planes (3: 5, 11, 12): their neighbours stand for them"
+        assert said in found.attributes["warnings"] and f"warning: {said}" in capsys.readouterr().out
+        assert found.attributes["sha256"] == hashlib.sha256(lost.astype("<u2").tobytes()).hexdigest()
+        level = volume.read_levels(tmp_path / "image.zarr")
+        assert_array_equal(level.low[5], level.low[4])
+
+
 def test_an_ingested_volume_can_be_ingested_again(tmp_path, stack):
     ingest.run(write(tmp_path / "a.tif", stack), tmp_path / "a.zarr", voxel_size=SIZE)
     ingest.run(tmp_path / "a.zarr", tmp_path / "b.zarr")

@@ -13,7 +13,7 @@ from torch import nn
 from conftest import ROOT, save_slices
 from pipeline import intensity
 from pipeline.errors import InputError
-from pipeline.network import contract, inflate, source, weights
+from pipeline.network import contract, inflate, model, source, weights
 from pipeline.network.slices import Architecture, Encoder, SliceSegmenter
 
 SMALL = Architecture(depth=5, tile=64, patch=16, width=48, blocks=4, heads=3)
@@ -277,3 +277,12 @@ def test_the_norms_of_a_decoder_fold_into_its_convolutions():
     assert not any(isinstance(part, torch.nn.GroupNorm) for part in folded.modules())
     with torch.inference_mode():
         torch.testing.assert_close(folded(windows[:1]), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "amx", "chosen"), [("cpu", False, "fp32"), ("cpu", True, "bf16"), ("cuda", False, "bf16")]
+)
+def test_auto_is_bf16_where_the_hardware_multiplies_it(monkeypatch, device, amx, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert model.choose_precision("auto", device) == chosen
+    assert model.choose_precision("fp32", device) == "fp32"

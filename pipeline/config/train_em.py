@@ -127,8 +127,8 @@ class TrainEm(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto",
-        "Arithmetic of the network; auto: bf16 on a GPU, fp32 on a CPU.",
-        why="bf16 is slower than fp32 on CPUs without AMX; with AMX it takes a fifth of the time: set it there",
+        "Arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.",
+        why="bf16 takes a fifth of the time on a CPU with AMX, and longer than fp32 on one without",
     )
     seed: int = setting(0, "Seed of crops, augmentation and new weights.", why="any will do", ge=0)
 

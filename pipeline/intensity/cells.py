@@ -10,6 +10,7 @@ APART = 3  # pixels: noise is measured between voxels this far apart
 # median of the least of four second differences / sqrt(6).
 _DIFFERENCE, _ROUGHNESS = 0.943, 0.226
 _BINS = 1024
+_OF_PLANES = ("floor", "ceiling", "middle", "spread", "flat")
 CONTINUED = 0.3  # a share of cells with noise below this: the background was cleaned
 
 
@@ -27,6 +28,10 @@ class Cells:
     spread: np.ndarray
     flat: np.ndarray
     rough: np.ndarray = field(repr=False)
+
+    def of_planes(self, planes: list[int]) -> "Cells":
+        """The cells of these planes, in this order; `rough` is that of all."""
+        return Cells(**{name: getattr(self, name)[planes] for name in _OF_PLANES}, rough=self.rough)
 
 
 def look(planes: np.ndarray) -> Cells:
@@ -111,6 +116,5 @@ def noise_from_roughness(counts: np.ndarray) -> float:
 
 def join(parts: list[Cells]) -> Cells:
     """The cells of a volume from those of its slabs, in order."""
-    names = ("floor", "ceiling", "middle", "spread", "flat")
-    each = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    each = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _OF_PLANES}
     return Cells(**each, rough=np.sum([part.rough for part in parts], axis=0))

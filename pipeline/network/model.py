@@ -77,12 +77,12 @@ class Network:
 def load(path: Path, *, device: str = "auto", precision: str = "auto") -> Network:
     """The network of a weights file, ready to run.
 
-    device: auto (a GPU where there is one), cpu or cuda. precision: auto (bf16 on a GPU), fp32 or bf16.
+    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`.
     Raises InputError for a file that is no such weights, and for a GPU that is not there.
     """
     about = contract.read(path)
     device = choose_device(device)
-    chosen = precision if precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    chosen = choose_precision(precision, device)
     if chosen == "fp32":
         # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
         torch.backends.cudnn.allow_tf32 = False
@@ -99,3 +99,11 @@ def choose_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device", "cuda, but torch sees no GPU", "auto or cpu")
     return device
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """auto -> bf16 where matrices of it are multiplied in hardware (a GPU, a CPU with AMX), else fp32."""
+    if precision != "auto":
+        return precision
+    fast = device == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bf16" if fast else "fp32"

@@ -44,7 +44,7 @@ def run(
         kind: what to write into each row of the training: name=value,...
         root: NAME=x,y,z in voxels of samples whose tree is known to start there.
         overlap: of neighbouring windows, a fraction of a side.
-        precision: arithmetic of the network; auto: bf16 on a GPU.
+        precision: arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.
     """
     from pipeline.network import model
     from pipeline.tracing.field import Field, Light

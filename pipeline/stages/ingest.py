@@ -11,6 +11,9 @@ from pipeline.errors import InputError
 from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
+# Planes in a row that a microscope or a stitching program loses; of them, how many a warning names.
+MOST_LOST, TOLD = 2, 5
+
 
 def run(
     image: Path,
@@ -27,8 +30,10 @@ def run(
 ) -> None:
     """Read one image file into OME-Zarr.
 
-    The voxels stay as they are; their levels and their checksum are stored beside them. Memory does not grow
-    with the volume: planes are read, checked and written one slab after the other.
+    The voxels stay as they are, but for lost planes: one or two in a row that hold a single value, between planes that
+    do not, take their neighbours' voxels, and a warning says so. Levels and the checksum of the file's voxels are
+    stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab after the
+    other.
 
     Args:
         image: file of any format in docs/formats.md, OME-Zarr folder, or folder of numbered one-slice TIFFs.
@@ -57,7 +62,10 @@ def run(
         remarks.append("one plane: it is reconstructed in plane, without depth")
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
-        checksum, level = copy(source.array, array, where=image)
+        checksum, level, lost = copy(source.array, array, where=image)
+        if lost:
+            numbers = ", ".join(map(str, sorted(lost)[:TOLD])) + (", ..." if len(lost) > TOLD else "")
+            remarks.append(f"lost planes ({len(lost)}: {numbers}): their neighbours stand for them")
         volume.write_levels(private, level)
         told = {"sha256": checksum, **level.summary}
         doubts = remarks + (intensity.doubts(level.summary) if modality == "lm" else [])
@@ -69,8 +77,9 @@ def run(
         print(f"warning: {doubt_of_image}")
 
 
-def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels]:
-    """Copy a volume slab by slab; return the SHA-256 of its voxels and its intensity.levels.
+def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int, int]]:
+    """Copy a volume slab by slab; return the SHA-256 of its voxels, its intensity.levels, and which plane was taken for
+    each lost one.
 
     source, array: (z, y, x), read and written by ranges of z. The checksum is that of the voxels in C order,
     little-endian: it does not depend on the file's format. Raises InputError at `where` for NaN, infinity and
@@ -92,5 +101,25 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels]:
         sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
-    level = intensity.levels(intensity.join(cells), np.concatenate(sample), integers=array.dtype.kind in "ui")
-    return digest.hexdigest(), level
+    seen = intensity.join(cells)
+    instead = lost_planes(seen.flat.all((1, 2)) & (np.ptp(seen.middle, axis=(1, 2)) == 0))
+    for plane, other in instead.items():
+        array[plane] = array[other]
+    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
+    level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui")
+    return digest.hexdigest(), level, instead
+
+
+def lost_planes(single: np.ndarray) -> dict[int, int]:
+    """For each lost plane the nearest one that is not, the one before of two.
+
+    single: (z,) whether all voxels of a plane are alike. More than MOST_LOST such planes in a row, and those at the
+    ends, are no accident: the volume is empty there.
+    """
+    instead = {}
+    kept = np.flatnonzero(~single)
+    for before, after in zip(kept[:-1].tolist(), kept[1:].tolist()):
+        if 1 < after - before <= MOST_LOST + 1:
+            for plane in range(before + 1, after):
+                instead[plane] = before if plane - before <= after - plane else after
+    return instead

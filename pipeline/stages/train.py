@@ -98,7 +98,7 @@ def run(
         digest=_digest(settings, taught),
         validate_every=settings.validate_every,
         workers=workers,
-        bf16=settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
+        bf16=model.choose_precision(settings.precision, device) == "bf16",
     )
     _tell_tubes(averaged, task)
     told = _without_folders(settings)

@@ -56,7 +56,7 @@ def run(
     how: dict[str, Any] = {
         "digest": _digest(settings, rows),
         "workers": workers,
-        "bf16": settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda"),
+        "bf16": model.choose_precision(settings.precision, device) == "bf16",
     }
     before = output.with_name(f".{output.stem}.pretrain.checkpoint")
     checkpoint = output.with_name(f".{output.stem}.checkpoint")
