@@ -80,6 +80,14 @@ def test_lost_planes_take_their_neighbours_voxels_and_are_told(tmp_path, stack, 
         assert_array_equal(level.low[5], level.low[4])
 
 
+def test_empty_planes_of_a_cleaned_volume_are_not_lost(tmp_path, stack):
+    cleaned = np.zeros_like(stack)
+    cleaned[:9, 20:40, 20:40] = cleaned[12:20, 20:40, 20:40] = 50
+    cleaned[[9, 12, 21], 3, 3] = 9  # specks, and nothing between them
+    ingest.run(write(tmp_path / "a.tif", cleaned), tmp_path / "image.zarr", voxel_size=SIZE)
+    assert_array_equal(volume.open_volume(tmp_path / "image.zarr").array[:], cleaned)
+
+
 def test_an_ingested_volume_can_be_ingested_again(tmp_path, stack):
     ingest.run(write(tmp_path / "a.tif", stack), tmp_path / "a.zarr", voxel_size=SIZE)
     ingest.run(tmp_path / "a.zarr", tmp_path / "b.zarr")

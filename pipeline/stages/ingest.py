@@ -11,8 +11,8 @@ from pipeline.errors import InputError
 from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
-# Planes in a row that a microscope or a stitching program loses; of them, how many a warning names.
-MOST_LOST, TOLD = 2, 5
+# Planes in a row that a microscope or a stitching program loses; cells that go on behind them; how many a warning names.
+MOST_LOST, SEEN_THROUGH, TOLD = 2, 3, 5
 
 
 def run(
@@ -31,9 +31,9 @@ def run(
     """Read one image file into OME-Zarr.
 
     The voxels stay as they are, but for lost planes: one or two in a row that hold a single value, between planes that
-    do not, take their neighbours' voxels, and a warning says so. Levels and the checksum of the file's voxels are
-    stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab after the
-    other.
+    show the same things, take their neighbours' voxels, and a warning says so. Levels and the checksum of the file's
+    voxels are stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab
+    after the other.
 
     Args:
         image: file of any format in docs/formats.md, OME-Zarr folder, or folder of numbered one-slice TIFFs.
@@ -102,7 +102,7 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     seen = intensity.join(cells)
-    instead = lost_planes(seen.flat.all((1, 2)) & (np.ptp(seen.middle, axis=(1, 2)) == 0))
+    instead = lost_planes(seen)
     for plane, other in instead.items():
         array[plane] = array[other]
     seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
@@ -110,16 +110,19 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     return digest.hexdigest(), level, instead
 
 
-def lost_planes(single: np.ndarray) -> dict[int, int]:
+def lost_planes(cells: intensity.Cells) -> dict[int, int]:
     """For each lost plane the nearest one that is not, the one before of two.
 
-    single: (z,) whether all voxels of a plane are alike. More than MOST_LOST such planes in a row, and those at the
-    ends, are no accident: the volume is empty there.
+    All voxels of a lost plane are alike. More than MOST_LOST such planes in a row, and those at the ends, are no
+    accident: the volume is empty there; so it is where hardly anything (SEEN_THROUGH cells) lies both before and behind
+    them.
     """
     instead = {}
+    single = cells.flat.all((1, 2)) & (np.ptp(cells.middle, axis=(1, 2)) == 0)
     kept = np.flatnonzero(~single)
     for before, after in zip(kept[:-1].tolist(), kept[1:].tolist()):
-        if 1 < after - before <= MOST_LOST + 1:
+        through = np.count_nonzero(~cells.flat[before] & ~cells.flat[after])
+        if 1 < after - before <= MOST_LOST + 1 and through >= SEEN_THROUGH:
             for plane in range(before + 1, after):
                 instead[plane] = before if plane - before <= after - plane else after
     return instead
