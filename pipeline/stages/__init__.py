@@ -5,7 +5,7 @@
 VERSIONS = {
     "ingest": 6,
     "tile": 3,
-    "infer": 4,
+    "infer": 5,
     "stack": 2,
     "segment": 2,
     "trace": 3,

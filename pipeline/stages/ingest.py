@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
-# Planes in a row that a microscope or a stitching program loses; cells that go on behind them; how many a warning names.
+# Planes in a row that a microscope or a stitching program loses; cells that go on behind them; how many are named.
 MOST_LOST, SEEN_THROUGH, TOLD = 2, 3, 5
 
 
