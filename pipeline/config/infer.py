@@ -13,8 +13,3 @@ class Infer(Settings):
         "Arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.",
         why="bf16 is 2.2 times slower than fp32 on a CPU without AMX and three times faster on one with it",
     )
-    mirror: Literal["auto", "yes", "no"] = setting(
-        "auto",
-        "Average what the network says of the eight mirror images of each window; auto: for electron microscopy.",
-        why="eight times the work: it pays where a hole in a membrane joins two cells (docs/em.md)",
-    )

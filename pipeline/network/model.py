@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.blocks import Block, Grid
 from pipeline.errors import InputError
-from pipeline.network import contract, mirrors, weights
+from pipeline.network import contract, weights
 from pipeline.network.contract import Contract
 from pipeline.network.predict import predict_block
 
@@ -25,8 +25,7 @@ WINDOW_VOXELS = 5 * 128 * 128
 class Network:
     """A module on its device, with what it says of itself.
 
-    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file. mirrored: whether the
-    answers for the mirror images of a window are averaged.
+    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file.
     """
 
     contract: Contract
@@ -34,15 +33,9 @@ class Network:
     device: str
     precision: str
     sha256: str
-    mirrored: bool = False
 
     def run(self, windows: Tensor) -> Tensor:
         """(B, z, y, x) float32 grey on the device -> (B, c, z, y, x) float32 probabilities of the cores."""
-        if self.mirrored:
-            return mirrors.averaged(self._run, windows, self.contract.channels)
-        return self._run(windows)
-
-    def _run(self, windows: Tensor) -> Tensor:
         with (
             torch.inference_mode(),
             torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"),
@@ -81,11 +74,10 @@ class Network:
         }
 
 
-def load(path: Path, *, device: str = "auto", precision: str = "auto", mirror: str = "no") -> Network:
+def load(path: Path, *, device: str = "auto", precision: str = "auto") -> Network:
     """The network of a weights file, ready to run.
 
-    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`. mirror: yes, no, or auto:
-    for affinities.
+    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`.
     Raises InputError for a file that is no such weights, and for a GPU that is not there.
     """
     about = contract.read(path)
@@ -95,8 +87,7 @@ def load(path: Path, *, device: str = "auto", precision: str = "auto", mirror: s
         # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
         torch.backends.cudnn.allow_tf32 = False
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    mirrored = mirror == "yes" or (mirror == "auto" and mirrors.PAIRED in about.channels)
-    return Network(about, weights.load(path).to(device), device, chosen, sha256, mirrored)
+    return Network(about, weights.load(path).to(device), device, chosen, sha256)
 
 
 def choose_device(device: str) -> str:

@@ -5,7 +5,7 @@
 VERSIONS = {
     "ingest": 6,
     "tile": 3,
-    "infer": 5,
+    "infer": 4,
     "stack": 2,
     "segment": 2,
     "trace": 3,

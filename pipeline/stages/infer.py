@@ -48,7 +48,7 @@ def run(
     from pipeline.network.predict import Progress
 
     source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
-    network = model.load(weights, device=device, precision=settings.precision, mirror=settings.mirror)
+    network = model.load(weights, device=device, precision=settings.precision)
     if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
     warnings = _unlike_training(network, source)
@@ -58,7 +58,6 @@ def run(
         "version": __version__,
         **network.provenance(),
         "channels": network.contract.channels,
-        "mirrored": network.mirrored,
         "warnings": warnings,
     }
     # Finished blocks of a killed run are found again under the digest of everything that decides their bytes.
