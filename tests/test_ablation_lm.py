@@ -72,6 +72,7 @@ def test_a_variant_changes_what_it_asks_and_nothing_else():
         ),
         ({"stacks": "few"}, "ablation_lm.stacks: found 'few'"),
         ({"depths": "2"}, "ablation_lm.depths: found '2'; allowed: odd numbers"),
+        ({"start": "a/vit.pth", "starts": "b/vit.pth"}, "ablation_lm.starts: found .*different names"),
     ],
 )
 def test_wrong_lists_are_told(values, said):

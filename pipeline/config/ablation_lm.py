@@ -1,6 +1,8 @@
 """Settings of the ablation of light microscopy (snakemake ablation)."""
 
-from pydantic import field_validator
+from pathlib import Path
+
+from pydantic import field_validator, model_validator
 
 from pipeline.config.base import Settings, setting
 from pipeline.errors import InputError
@@ -50,6 +52,13 @@ class AblationLm(Settings):
         if not names or set(names.split(",")) - set(TRANSFERS):
             raise InputError("ablation_lm.transfers", f"found {names!r}", f"some of {','.join(TRANSFERS)}")
         return names
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "AblationLm":
+        stems = [Path(name).stem for name in [self.start, *self.starts.split()]]
+        if len(set(stems)) < len(stems):
+            raise InputError("ablation_lm.starts", f"found {self.starts!r}", "files of different names")
+        return self
 
     @field_validator("stacks", "depths")
     @classmethod
