@@ -21,8 +21,10 @@ from pipeline.tracing.field import Field
 from pipeline.tracing.ways import Joined, Way
 
 # In log odds, beside what the ways say: for each neuron, against one that starts within the image without a soma,
-# against a loop, a neuron that is too short, two somata in one.
-NEURON, INNER, LOOP, SHORT, TWO_SOMATA = 2.0, 3.0, 3.0, 50.0, 1000.0
+# against a loop, two somata in one.
+NEURON, LONG_UM, INNER, LOOP, TWO_SOMATA = 5.0, 120.0, 2.0, 3.0, 1000.0
+# Against a neuron that is too short: in the end there is none, but it must not drag others along while they are sought.
+SHORT = 3.0, 50.0
 # Of two neighbours so many ways each are tried together.
 TOGETHER = 5
 
@@ -50,7 +52,8 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
     choice = _Choice(
         lines, skeleton.at_border(tree, field.shape, field.voxel_size), min_length_um=min_length_um
     )
-    choice.improve()
+    for short in SHORT:
+        choice.improve(short)
     found = choice.neurons()
     if len(found) < 2:
         return whole
@@ -68,12 +71,15 @@ class _Choice:
         self.ways += [ways.of_soma(lines, first + at, soma) for at, soma in enumerate(lines.soma)]
         self.inner = {at for meeting in lines.meetings for at in meeting.inner}
         self.joined: dict[Arm, Joined] = {}
+        self.short = 0.0
         self.known: dict[tuple[frozenset[int], frozenset[Joined]], float] = {}
         for way in self.ways:
             self._choose(way[0])
 
-    def improve(self) -> None:
-        """Change ways as long as that makes the neurons likelier."""
+    def improve(self, short: float) -> None:
+        """Change ways as long as that makes the neurons likelier. short: log odds against one that is too short."""
+        self.short = short
+        self.known.clear()
         places = [arm[0] for arm in self.joined if arm[1] == 0 and (arm[0], 1) in self.joined]
         beside = {tuple(sorted(self.joined[at, end].place for end in (0, 1))) for at in places}
         pairs = sorted(pair for pair in beside if pair[0] != pair[1])
@@ -137,9 +143,9 @@ class _Choice:
         if key not in self.known:
             somata = [each for each in joined if each.soma >= 0]
             length = sum(self.lines.length[at] for at in sections)
-            value = NEURON - TWO_SOMATA * max(0, len(somata) - 1)
+            value = NEURON * min(1.0, length / LONG_UM) - TWO_SOMATA * max(0, len(somata) - 1)
             if length < self.min_length_um and not somata:
-                value -= SHORT
+                value -= self.short
             if somata:
                 first = min(somata, key=lambda each: each.soma)
                 value += next(iter(first.value.values())) + self._grown(list(first.value), {first})

@@ -37,9 +37,10 @@ FITTED = {
 NAMES = tuple(FITTED)
 # Only so many ways of a meeting are looked at, the likeliest.
 MOST_WAYS = 8
-# Cosine between an arm and the radius of the soma it starts from: of an arm that leaves, of one that passes, and the
-# log odds against one that passes being the soma's. So many arms of a soma are asked whether they are another's.
-LEAVING, PASSING, LEAVE, LOOSE_ARMS = 0.8, 0.4, 4.0, 5
+# Cosine between an arm and the radius of the soma it starts from: of an arm that leaves, of one that passes; the log
+# odds against one that passes being the soma's, and against one that leaves being another's. So many arms of a soma
+# are asked whether they are another's.
+LEAVING, PASSING, OWN, OTHER, LOOSE_ARMS = 0.8, 0.4, 4.0, 3.0, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def of_soma(lines: Lines, place: int, soma: int) -> list[Way]:
     """The likeliest ways of a soma's arms: all are its own, or some pass it in pairs, or one ends there."""
     known = lines.arms_of([soma], set())
     arms = lines.arms(known)
-    against = LEAVE * np.clip((LEAVING - arms.radial) / (LEAVING - PASSING), 0, 1)
+    leaves = np.clip((arms.radial - PASSING) / (LEAVING - PASSING), 0, 1)
     loose = sorted(range(len(known)), key=lambda at: (arms.radial[at], at))[:LOOSE_ARMS]
     weights = np.array(list(FITTED.values()))
     found = []
@@ -92,11 +93,12 @@ def of_soma(lines: Lines, place: int, soma: int) -> list[Way]:
             if sum(len(block) == 1 for block in blocks) > 1 or any(len(block) > 2 for block in blocks):
                 continue
             own = [at for at in range(len(known)) if at not in others]
-            cost = -float(against[own].sum())
+            cost = -OWN * float((1 - leaves[own]).sum())
             made = [Joined(place, dict.fromkeys((known[at] for at in own), cost), soma)]
             for block in blocks:
                 # The soma hides whether a neurite grows thicker beside it.
                 value = float(_features(block, block[0], arms, flow=False) @ weights)
+                value -= OTHER * float(leaves[block].sum())
                 made.append(Joined(place, dict.fromkeys((known[at] for at in block), value)))
                 cost += value
             found.append((-cost, tuple(made)))
