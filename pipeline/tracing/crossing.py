@@ -75,7 +75,9 @@ class Lines:
     def arms_of(self, nodes: list[int], inner: set[int]) -> list[Arm]:
         """The ends of sections, but of inner ones, at some nodes."""
         every = range(len(self.sections))
-        return [(at, end) for at in every if at not in inner for end in (0, 1) if self.row((at, end)) in nodes]
+        return [
+            (at, end) for at in every if at not in inner for end in (0, 1) if self.row((at, end)) in nodes
+        ]
 
     def arms(self, arms: list[Arm]) -> Arms:
         """How some arms lie."""
@@ -130,7 +132,9 @@ class Lines:
                 group |= dict.fromkeys(one + two, one + two)
         every = {nodes[0]: nodes for nodes in group.values()}
         return [
-            Meeting(nodes, [at for at in sorted(inner) if self.row((at, 0)) in nodes], self.arms_of(nodes, inner))
+            Meeting(
+                nodes, [at for at in sorted(inner) if self.row((at, 0)) in nodes], self.arms_of(nodes, inner)
+            )
             for _, nodes in sorted(every.items())
         ]
 

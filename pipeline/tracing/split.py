@@ -20,8 +20,8 @@ from pipeline.tracing.crossing import Arm, Lines
 from pipeline.tracing.field import Field
 from pipeline.tracing.ways import Joined, Way
 
-# In log odds, beside what the ways say: for each neuron, against one that starts within the image without a soma,
-# against a loop, two somata in one.
+# In log odds, beside what the ways say: for each neuron of LONG_UM or more (in proportion for shorter ones), against one that starts within the image without a soma,
+# against a loop, two somata in one. Chosen on seeds 0 and 2 of `benchmarks/simulated.py pairs`.
 NEURON, LONG_UM, INNER, LOOP, TWO_SOMATA = 5.0, 120.0, 2.0, 3.0, 1000.0
 # Against a neuron that is too short: in the end there is none, but it must not drag others along while they are sought.
 SHORT = 3.0, 50.0
@@ -83,8 +83,8 @@ class _Choice:
         places = [arm[0] for arm in self.joined if arm[1] == 0 and (arm[0], 1) in self.joined]
         beside = {tuple(sorted(self.joined[at, end].place for end in (0, 1))) for at in places}
         pairs = sorted(pair for pair in beside if pair[0] != pair[1])
-        while any([self._best((place,), None) for place in range(len(self.ways))]) or any(
-            [self._best(pair, TOGETHER) for pair in pairs]
+        while sum(self._best((place,), None) for place in range(len(self.ways))) or sum(
+            self._best(pair, TOGETHER) for pair in pairs
         ):
             pass
 
@@ -197,7 +197,9 @@ def _part(lines: Lines, sections: frozenset[int], joined: frozenset[Joined]) -> 
         if each.place < len(lines.meetings) and len(each.value) > 1:
             runs += _between(lines, each)
     edges = {(min(pair), max(pair)) for rows in runs for pair in zip(rows, rows[1:])}
-    for row in set(lines.soma) - {each.soma for each in joined}:  # a neurite that passes a soma goes on beyond it
+    for row in set(lines.soma) - {
+        each.soma for each in joined
+    }:  # a neurite that passes a soma goes on beyond it
         beside = sorted({end for edge in edges if row in edge for end in edge} - {row})
         edges = {edge for edge in edges if row not in edge} | set(zip(beside[:-1], beside[1:]))
     if not edges:

@@ -127,7 +127,9 @@ def _features(block: list[int], parent: int, arms: Arms, *, flow: bool = True) -
     if len(block) == 1:
         one |= {"end": 1.0, "end_opened": float(arms.opened[parent])}
         return np.array(list(one.values()))
-    ahead, *branches = sorted((at for at in block if at != parent), key=lambda at: (arms.bend[parent, at], at))
+    ahead, *branches = sorted(
+        (at for at in block if at != parent), key=lambda at: (arms.bend[parent, at], at)
+    )
     bend = arms.bend[parent] / 30
     thicker = arms.thick - arms.thick[parent]
     unlike = np.abs(arms.bright - arms.bright[parent])
