@@ -20,8 +20,9 @@ from pipeline.tracing.crossing import Arm, Lines
 from pipeline.tracing.field import Field
 from pipeline.tracing.ways import Joined, Way
 
-# In log odds, beside what the ways say: for each neuron of LONG_UM or more (in proportion for shorter ones), against one that starts within the image without a soma,
-# against a loop, two somata in one. Chosen on seeds 0 and 2 of `benchmarks/simulated.py pairs`.
+# In log odds, beside what the ways say: for each neuron of LONG_UM or more (less in proportion for a shorter one),
+# against one that starts within the image without a soma, against a loop, two somata in one. Chosen on seeds 0 and 2
+# of `benchmarks/simulated.py pairs`.
 NEURON, LONG_UM, INNER, LOOP, TWO_SOMATA = 5.0, 120.0, 2.0, 3.0, 1000.0
 # Against a neuron that is too short: in the end there is none, but it must not drag others along while they are sought.
 SHORT = 3.0, 50.0
