@@ -1,162 +1,200 @@
-"""Where two neurites cross in a tree: four arms that meet in two straight lines. No neuron branches like that."""
+"""Where the lines of a tree meet: its sections, branch points that may be crossings, and how their arms lie."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph
 from pipeline.tracing.field import Field
 
-# Two neurites may run along each other for so long (um) where they cross.
-SHARED_UM = 10.0
+# Two neurites may run along each other for so long (um) where they cross; more arms than MOST are not looked at as one.
+SHARED_UM, MOST = 8.0, 5
 # An arm's direction, radius and brightness are those between so many um from the crossing, the first but its radius.
 NEAR_UM, FAR_UM = 0.5, 7.0
-# So many degrees of bend weigh as much as radii (brightnesses) that differ e-fold, as a um that is shared.
-RADIUS, BRIGHTNESS, SHARED = 30.0, 10.0, 3.0
-# Degrees at which a crossing is as likely as not (both of its lines together), and what weighs 1.
-CROSSING, UNIT = 125.0, 20.0
-# The gap (um) of a loop that was opened, and how straight its ends must face each other (cosine).
-LOOP_UM, FACING = 6.0, 0.5
+# A loop was opened where a tip lies so near (um) to a node that is farther along the tree, heads for it (cosine; nearer
+# than TOUCHING um it need not) and probability (0..255) lies between.
+LOOP_UM, AROUND_UM, FACING, TOUCHING, BETWEEN = 4.0, 15.0, 0.3, 1.0, 64.0
+# A tip is wanted as the other end of a loop even when a node is nearer by so many um.
+TIP_UM = 2.0
+# The heading of a tip is that of its last um.
+HEADING_UM = 4.0
+
+# A section, and which end of it: 0 its first node, 1 its last.
+Arm = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Crossing:
-    """shared: rows of what two neurites share. pairs: for each neurite, its first row on both sides. cost: degrees."""
+class Meeting:
+    """nodes: rows of branch points with only short sections, `inner`, between them. arms: what leaves these."""
 
-    shared: list[int]
-    pairs: list[tuple[int, int]]
-    cost: float
+    nodes: list[int]
+    inner: list[int]
+    arms: list[Arm]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Arms:
-    """What leaves a branch point: its direction, radius and brightness."""
+    """How k arms lie. bend: (k, k) degrees by which a neurite that comes by one and leaves by the other bends.
 
-    tree: Tree
-    brightness: np.ndarray
-    near: list[list[int]]
+    thick, bright: (k,) logarithms; thick is that of the light of the cross-section: thinner than the blur, a neurite
+    has the radius of the blur. opened: (k,) whether the arm was joined there by closing a loop. radial: (k,) cosine
+    between an arm and the way to its first node.
+    """
 
-    def cost(self, foot: int, first: int, other_foot: int, other: int) -> float:
-        """Degrees by which a neurite that comes by one arm and leaves by the other bends, and how unlike they are."""
-        here, there = self.walk(foot, first), self.walk(other_foot, other)
-        one, two = (self.tree.xyz[rows] for rows in (here, there))
-        chord = unit(two.mean(0) - one.mean(0))
-        come, go = unit(one[0] - one[-1]), unit(two[-1] - two[0])
-        bend = max(degrees(come, go), degrees(come, chord), degrees(chord, go))
-        radius = abs(np.log(np.median(self.tree.radius[here]) / np.median(self.tree.radius[there])))
-        bright = abs(np.log(np.median(self.brightness[here]) / np.median(self.brightness[there])))
-        return float(bend + RADIUS * radius + BRIGHTNESS * bright)
+    bend: np.ndarray
+    thick: np.ndarray
+    bright: np.ndarray
+    opened: np.ndarray
+    radial: np.ndarray
 
-    def radial(self, soma: int, first: int) -> float:
-        """Cosine between an arm of a soma and the soma's radius where it starts."""
-        rows = self.walk(soma, first)
-        return float(
-            unit(self.tree.xyz[rows[-1]] - self.tree.xyz[rows[0]])
-            @ unit(self.tree.xyz[first] - self.tree.xyz[soma])
+
+class Lines:
+    """A tree with its loops closed, cut into sections at branch points, tips and somata; and its meetings."""
+
+    def __init__(self, tree: Tree, brightness: np.ndarray, field: Field, soma: np.ndarray) -> None:
+        self.tree, self.brightness = tree, brightness
+        self.near = neighbours(tree)
+        self.loops = {frozenset(pair) for pair in opened_loops(tree, field)}
+        for one, two in map(sorted, sorted(self.loops, key=sorted)):
+            self.near[one].append(two)
+            self.near[two].append(one)
+        self.soma = soma.tolist()
+        self.sections = self._sections()
+        self.length = [
+            float(np.linalg.norm(np.diff(tree.xyz[rows], axis=0), axis=1).sum()) for rows in self.sections
+        ]
+        self.meetings = self._meetings()
+
+    def row(self, arm: Arm) -> int:
+        """The node at which an arm starts."""
+        return self.sections[arm[0]][-arm[1]]
+
+    def arms_of(self, nodes: list[int], inner: set[int]) -> list[Arm]:
+        """The ends of sections, but of inner ones, at some nodes."""
+        every = range(len(self.sections))
+        return [
+            (at, end) for at in every if at not in inner for end in (0, 1) if self.row((at, end)) in nodes
+        ]
+
+    def arms(self, arms: list[Arm]) -> Arms:
+        """How some arms lie."""
+        feet = [(self.row(arm), self.sections[arm[0]][(1, -2)[arm[1]]]) for arm in arms]
+        walks = [self._walk(*foot) for foot in feet]
+        xyz = self.tree.xyz
+        bend = np.zeros((len(arms), len(arms)))
+        for one in range(len(arms)):
+            for two in range(one):
+                bend[one, two] = bend[two, one] = _bend(xyz[walks[one]], xyz[walks[two]])
+        bright = np.log(self.brightness)
+        thick = 2 * np.log(self.tree.radius) + bright
+        return Arms(
+            bend,
+            np.array([np.median(thick[rows]) for rows in walks]),
+            np.array([np.median(bright[rows]) for rows in walks]),
+            np.array([frozenset(foot) in self.loops for foot in feet]),
+            np.array(
+                [
+                    _unit(xyz[rows[-1]] - xyz[rows[0]]) @ _unit(xyz[first] - xyz[foot])
+                    for rows, (foot, first) in zip(walks, feet)
+                ]
+            ),
         )
 
-    def walk(self, foot: int, first: int) -> list[int]:
+    def _sections(self) -> list[list[int]]:
+        ends = {row for row, ways in enumerate(self.near) if len(ways) != 2} | set(self.soma)
+        seen: set[tuple[int, int]] = set()
+        found = []
+        for end in sorted(ends):
+            for first in self.near[end]:
+                if (end, first) in seen:
+                    continue
+                rows = [end, first]
+                while rows[-1] not in ends:
+                    one, two = self.near[rows[-1]]
+                    rows.append(two if one == rows[-2] else one)
+                seen |= {(end, first), (rows[-1], rows[-2])}
+                found.append(rows)
+        return found
+
+    def _meetings(self) -> list[Meeting]:
+        """Branch points, those with the shortest sections between them taken together first."""
+        group = {row: [row] for row, ways in enumerate(self.near) if len(ways) > 2 and row not in self.soma}
+        inner: set[int] = set()
+        for at in np.argsort(self.length, kind="stable").tolist():
+            one, two = (group.get(self.row((at, end)), []) for end in (0, 1))
+            if self.length[at] > SHARED_UM or not one or not two or one is two:
+                continue
+            if sum(len(self.near[row]) - 2 for row in one + two) + 2 <= MOST:
+                inner.add(at)
+                group |= dict.fromkeys(one + two, one + two)
+        every = {nodes[0]: nodes for nodes in group.values()}
+        return [
+            Meeting(
+                nodes, [at for at in sorted(inner) if self.row((at, 0)) in nodes], self.arms_of(nodes, inner)
+            )
+            for _, nodes in sorted(every.items())
+        ]
+
+    def _walk(self, foot: int, first: int) -> list[int]:
         """Rows from beside a branch point outward, straight on where there is a choice; two or more."""
-        begin = NEAR_UM + self.tree.radius[foot]
-        rows, gone, before, node = [foot, first], self._step(foot, first), foot, first
-        along = [0.0, gone]
-        while gone < FAR_UM:
-            ways = [row for row in self.near[node] if row != before]
+        xyz = self.tree.xyz
+        begin = NEAR_UM + min(float(self.tree.radius[foot]), 2.0)  # of a soma, no more than its rim
+        rows, along = [foot, first], [0.0, float(np.linalg.norm(xyz[first] - xyz[foot]))]
+        while along[-1] < FAR_UM:
+            ways = [row for row in self.near[rows[-1]] if row not in rows]
             if not ways:
                 break
-            heading = self.tree.xyz[node] - self.tree.xyz[rows[max(0, len(rows) - 4)]]
-            turn = [heading @ unit(self.tree.xyz[row] - self.tree.xyz[node]) for row in ways]
-            before, node = node, ways[int(np.argmax(turn))]
-            gone += self._step(before, node)
-            rows.append(node)
-            along.append(gone)
+            heading = xyz[rows[-1]] - xyz[rows[max(0, len(rows) - 4)]]
+            turn = [heading @ _unit(xyz[row] - xyz[rows[-1]]) for row in ways]
+            rows.append(ways[int(np.argmax(turn))])
+            along.append(along[-1] + float(np.linalg.norm(xyz[rows[-1]] - xyz[rows[-2]])))
         kept = [row for row, place in zip(rows, along) if place >= begin]
         return kept if len(kept) > 1 else rows[-2:]
 
-    def _step(self, one: int, two: int) -> float:
-        return float(np.linalg.norm(self.tree.xyz[one] - self.tree.xyz[two]))
-
-
-def find(arms: Arms, near: list[list[int]], soma: set[int]) -> list[Crossing]:
-    """Where two lines cross, the surest first; no two of them share a node."""
-    candidates = sorted(_candidates(arms.tree, arms, near, soma), key=lambda each: (each.cost, each.shared))
-    taken: set[int] = set()
-    chosen = []
-    for each in candidates:
-        rows = {*each.shared, *(row for pair in each.pairs for row in pair)}
-        if not rows & taken:
-            chosen.append(each)
-            taken |= rows
-    return chosen
-
-
-def _candidates(tree: Tree, arms: Arms, near: list[list[int]], soma: set[int]) -> Iterator[Crossing]:
-    for node in range(len(tree)):
-        if len(near[node]) == 4 and node not in soma:
-            yield from _best(arms, [node], *_pairings(node, near[node]))
-    for section in graph.sections(tree):
-        ends = int(section[0]), int(section[-1])
-        if any(len(near[end]) != 3 or end in soma for end in ends):
-            continue
-        if np.linalg.norm(np.diff(tree.xyz[section], axis=0), axis=1).sum() > SHARED_UM:
-            continue
-        shared = section.tolist()
-        here, there = ([row for row in near[end] if row not in shared] for end in ends)
-        if len(here) == len(there) == 2:
-            ways = [
-                [(ends[0], here[0], ends[1], there[k]), (ends[0], here[1], ends[1], there[1 - k])]
-                for k in (0, 1)
-            ]
-            yield from _best(arms, shared, *ways)
-
-
-def _pairings(node: int, rows: list[int]):
-    first, *others = rows
-    for other in others:
-        rest = [row for row in others if row != other]
-        yield [(node, first, node, other), (node, rest[0], node, rest[1])]
-
-
-def _best(arms: Arms, shared: list[int], *ways) -> Iterator[Crossing]:
-    """The best way to pair the arms, where two lines are more likely than a neurite that branches twice."""
-    length = np.linalg.norm(np.diff(arms.tree.xyz[shared], axis=0), axis=1).sum()
-    costs = [sum(arms.cost(*pair) for pair in way) + SHARED * float(length) for way in ways]
-    best = int(np.argmin(costs))
-    if costs[best] < CROSSING:
-        yield Crossing(shared, [(pair[1], pair[3]) for pair in ways[best]], costs[best])
-
 
 def opened_loops(tree: Tree, field: Field) -> list[tuple[int, int]]:
-    """Pairs of tips that face each other with foreground between them, the nearest first, each tip once."""
-    tips = np.flatnonzero(graph.degree(tree) == 1)
-    if len(tips) < 2:
-        return []
-    pairs = tips[cKDTree(tree.xyz[tips]).query_pairs(LOOP_UM, output_type="ndarray")].reshape(-1, 2)
-    gap = tree.xyz[pairs[:, 1]] - tree.xyz[pairs[:, 0]]
-    length = np.linalg.norm(gap, axis=1)
-    heading = np.zeros((len(tree), 3))
-    near = cKDTree(tree.xyz)
-    for tip in np.unique(pairs):
-        arrow = tree.xyz[tip] - tree.xyz[near.query_ball_point(tree.xyz[tip], 3.0, return_sorted=True)].mean(
-            0
-        )
-        heading[tip] = arrow / max(np.linalg.norm(arrow), 1e-9)
-    way = gap / np.maximum(length, 1e-9)[:, None]
-    facing = np.einsum("ij,ij->i", heading[pairs[:, 0]], way) > FACING
-    facing &= np.einsum("ij,ij->i", heading[pairs[:, 1]], -way) > FACING
-    part = np.linspace(0, 1, 13)[:, None, None]
-    inside = field.at(tree.xyz[pairs[:, 0]] + part * gap).min(0) >= 127.5
+    """Pairs of a tip and a node that the skeleton, a tree, had to part; each tip once, the nearest first.
+
+    A tip may lie beside the middle of a line: of a crossing whose loop was opened there one arm alone is cut.
+    """
+    degree, near, finder = graph.degree(tree), neighbours(tree), cKDTree(tree.xyz)
+    part = np.linspace(0, 1, 13)[:, None]
+    pairs = []
+    for tip in np.flatnonzero(degree == 1).tolist():
+        around = _within(tree, near, tip, AROUND_UM)
+        behind = [row for row, um in around.items() if um < HEADING_UM]
+        heading = _unit(tree.xyz[tip] - tree.xyz[behind].mean(0))
+        for node in sorted(finder.query_ball_point(tree.xyz[tip], LOOP_UM)):
+            gap = tree.xyz[node] - tree.xyz[tip]
+            length = float(np.linalg.norm(gap))
+            faces = length < TOUCHING or heading @ gap > FACING * length
+            if node in around or tree.type[node] == swc.SOMA or not faces:
+                continue
+            if field.at(tree.xyz[tip] + part * gap).min() >= BETWEEN:
+                pairs.append((length - TIP_UM * (degree[node] == 1), tip, node))
     chosen: list[tuple[int, int]] = []
     used: set[int] = set()
-    for row in np.lexsort((pairs[:, 0], length)):
-        one, two = map(int, pairs[row])
-        if facing[row] and inside[row] and not used & {one, two}:
-            chosen.append((one, two))
-            used |= {one, two}
+    for _, tip, node in sorted(pairs):
+        if tip not in used and (degree[node] > 1 or node not in used):
+            chosen.append((tip, node))
+            used |= {tip, node}
     return chosen
+
+
+def _within(tree: Tree, near: list[list[int]], row: int, reach_um: float) -> dict[int, float]:
+    """The nodes within so many um along the tree, and how far they are."""
+    away, todo = {row: 0.0}, [row]
+    while todo:
+        here = todo.pop()
+        for other in near[here]:
+            um = away[here] + float(np.linalg.norm(tree.xyz[other] - tree.xyz[here]))
+            if other not in away and um < reach_um:
+                away[other] = um
+                todo.append(other)
+    return away
 
 
 def neighbours(tree: Tree) -> list[list[int]]:
@@ -168,11 +206,18 @@ def neighbours(tree: Tree) -> list[list[int]]:
     return near
 
 
-def unit(vector: np.ndarray) -> np.ndarray:
+def _bend(one: np.ndarray, two: np.ndarray) -> float:
+    """Degrees by which a neurite bends that comes by points (n, 3) and leaves by others, each from the middle out."""
+    come, go = _unit(one[0] - one[-1]), _unit(two[-1] - two[0])
+    chord = _unit(two.mean(0) - one.mean(0))
+    return max(_degrees(come, go), _degrees(come, chord), _degrees(chord, go))
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
     """The direction of a vector (3,); of none, none."""
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
-def degrees(one: np.ndarray, two: np.ndarray) -> float:
+def _degrees(one: np.ndarray, two: np.ndarray) -> float:
     """The angle between two unit vectors (3,)."""
     return float(np.degrees(np.arccos(np.clip(one @ two, -1, 1))))

@@ -40,6 +40,39 @@ def trace(
     labels: unsigned integer (z, y, x), 0 = background; each connected part gives one piece. settings.neurons: one, the
     tree that starts at root_zyx (voxels), without it the longest; or all, those with a soma first.
     """
+    shown = _shown(labels, field, settings)
+    if not len(shown.forest):
+        return Traced([], [])
+    if settings.neurons == "all":
+        whole = _every(shown, settings)
+        finished = [part for each in whole for part in _apart(each, shown.field, settings)]
+        finished.sort(key=lambda each: (each.tree.type[0] != swc.SOMA, -swc.cable_length(each.tree)))
+        return Traced(finished, [])
+    if root_zyx is None:
+        found = root.longest(shown.forest, field.shape, field.voxel_size, soma_um=settings.soma_um)
+    else:
+        found = root.at_point(shown.forest, field.voxel_size, root_zyx, root_um=settings.root_um)
+    one = _finish(found, shown, settings)
+    return Traced([one] if len(one.tree) else [], _others(shown.forest, found, settings.min_length_um))
+
+
+def pieces(labels: np.ndarray, field: Field, settings: Trace) -> list[Neuron]:
+    """All trees of an image that are long enough, not yet taken apart where neurons touch."""
+    shown = _shown(labels, field, settings)
+    return _every(shown, settings) if len(shown.forest) else []
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What an image shows: its somata, a field in which they are filled, and lines joined by links and somata."""
+
+    field: Field
+    somata: list[Soma]
+    forest: Tree
+    bridges: Bridges
+
+
+def _shown(labels: np.ndarray, field: Field, settings: Trace) -> _Shown:
     somata = soma.find(field, soma_um=settings.soma_um)
     field, labels = soma.filled(field, labels, somata)
     forest = skeleton.forest(
@@ -52,28 +85,20 @@ def trace(
     forest = skeleton.shortened(forest, field.shape, field.voxel_size)
     forest = swc.take(forest, evidence.lit(forest, field, signal=evidence.wanted(field, settings.signal)))
     forest = soma.joined(forest, somata)
-    forest, bridges = bridge.join(forest, field, gap_um=settings.gap_um)
-    if not len(forest):
-        return Traced([], [])
-    if settings.neurons == "all":
-        found = root.every(
-            forest,
-            field.shape,
-            field.voxel_size,
-            soma_um=settings.soma_um,
-            min_length_um=settings.min_length_um,
-        )
-    elif root_zyx is None:
-        found = [root.longest(forest, field.shape, field.voxel_size, soma_um=settings.soma_um)]
-    else:
-        found = [root.at_point(forest, field.voxel_size, root_zyx, root_um=settings.root_um)]
-    left_out = [] if settings.neurons == "all" else _others(forest, found[0], settings.min_length_um)
-    finished = [_finish(hung, bridges, field, settings, somata) for hung in found]
-    finished = [each for each in finished if len(each.tree)]
-    if settings.neurons == "all":
-        finished = [part for each in finished for part in _apart(each, field, settings)]
-        finished.sort(key=lambda each: (each.tree.type[0] != swc.SOMA, -swc.cable_length(each.tree)))
-    return Traced(finished, left_out)
+    return _Shown(field, somata, *bridge.join(forest, field, gap_um=settings.gap_um))
+
+
+def _every(shown: _Shown, settings: Trace) -> list[Neuron]:
+    """The trees of a forest that are long enough, finished."""
+    found = root.every(
+        shown.forest,
+        shown.field.shape,
+        shown.field.voxel_size,
+        soma_um=settings.soma_um,
+        min_length_um=settings.min_length_um,
+    )
+    finished = [_finish(hung, shown, settings) for hung in found]
+    return [each for each in finished if len(each.tree)]
 
 
 def _apart(neuron: Neuron, field: Field, settings: Trace) -> list[Neuron]:
@@ -113,13 +138,13 @@ def _others(forest: Tree, taken: Hung, min_length_um: float) -> list[float]:
     return sorted((float(um) for um in length if um >= min_length_um and um > 0), reverse=True)
 
 
-def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace, somata: list[Soma]) -> Neuron:
+def _finish(hung: Hung, shown: _Shown, settings: Trace) -> Neuron:
     """Prune a hung tree, draw its lines through the middle of the neurite, measure radii and confidence."""
-    tree, smooth_um = hung.tree, settings.smooth_um
+    tree, field, smooth_um = hung.tree, shown.field, settings.smooth_um
     rows, parent = prune.prune(tree, field, settings)
     if not len(rows):
         return NOTHING
-    cost = np.where(parent == tree.parent, bridges.cost_of(hung.rows, tree.parent), np.nan)[rows]
+    cost = np.where(parent == tree.parent, shown.bridges.cost_of(hung.rows, tree.parent), np.nan)[rows]
     tree = swc.take(Tree(tree.xyz, tree.radius, parent, tree.type), rows)
     # Voxel steps out of the way first: cross-sections need the direction of the line.
     tree = Tree(radius.smooth(tree, tree.xyz, smooth_um), tree.radius, tree.parent, tree.type)
@@ -129,7 +154,7 @@ def _finish(hung: Hung, bridges: Bridges, field: Field, settings: Trace, somata:
     tree = radius.measured(tree, field, smooth_um=smooth_um)
     thick = (tree.parent < 0) & (tree.radius >= settings.soma_um)
     tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(thick, swc.SOMA, tree.type))
-    tree, rows = soma.restored(tree, somata)
+    tree, rows = soma.restored(tree, shown.somata)
     cost = cost[rows]
     order = swc.depth_first(tree)
     tree = swc.take(tree, order)

@@ -1,34 +1,33 @@
-"""One tree to several neurons: where two cross or touch, what goes straight on stays together.
+"""One tree to several neurons: where two cross or touch, each goes on as a neurite does.
 
-An image in which neurites touch gives one piece of foreground and one tree. Where four arms meet in two straight
-lines, two neurites cross: no neuron branches like that. The stretches between branch points are the nodes of a graph
-whose edges say for or against being one neuron: attached arms for, the two lines of a crossing and two somata against.
-Its cheapest partition (a multicut, by greedy contraction) cuts where the evidence is weakest, and leaves a neuron that
-crosses itself whole, since it hangs together elsewhere. Loops that the skeleton had to open are closed before.
-
-Keuper et al. 2015 (greedy additive edge contraction), doi:10.1109/ICCV.2015.204.
+An image in which neurites touch gives one piece of foreground and one tree. Loops that the skeleton had to open are
+closed; where lines meet, their arms are shared out among neurites in one of some ways (see `ways`). A choice of a way
+at each meeting gives neurons. Each is judged as a whole: it has one soma at most, grows from it or from the border of
+the image, and from there on its ways must fit, thick to thin. The best choice is sought by changing one meeting at a
+time, then two neighbours.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from pipeline import swc
 from pipeline.swc import Tree
-from pipeline.tracing import crossing, graph
-from pipeline.tracing.crossing import Arms, Crossing
+from pipeline.tracing import graph, skeleton, ways
+from pipeline.tracing.crossing import Arm, Lines
 from pipeline.tracing.field import Field
+from pipeline.tracing.ways import Joined, Way
 
-# Degrees at which an arm is attached to its branch point by the least weight, what weighs 1 more, least and most.
-ATTACHED, ATTACHED_UNIT, LOOSE, FIRM = 110.0, 40.0, 0.3, 2.0
-# What speaks for the line of a crossing, for an arm and its soma, for a loop that was opened; against two somata.
-LINE, ARM, LOOP, TWO_SOMATA = 2.0, 3.0, 2.0, -1e6
-# Cosine between an arm and the radius of the soma it starts from: of an arm that leaves, of one that passes.
-LEAVING, PASSING = 0.8, 0.4
-# A neurite grows thinner from its root on: two stretches of so many um with a thinner one between them are of two
-# neurons, as sure as not where radii differ VALLEY-fold, what weighs 1 and most.
-STRETCH_UM, VALLEY, VALLEY_UNIT, VALLEY_MOST = 5.0, 1.8, 1.4, 3.0
+# In log odds, beside what the ways say: for each neuron of LONG_UM or more (less in proportion for a shorter one),
+# against one that starts within the image without a soma, against a loop, two somata in one. Chosen on seeds 0 and 2
+# of `benchmarks/simulated.py pairs`.
+NEURON, LONG_UM, INNER, LOOP, TWO_SOMATA = 5.0, 120.0, 2.0, 3.0, 1000.0
+# Against a neuron that is too short: in the end there is none, but it must not drag others along while they are sought.
+SHORT = 3.0, 50.0
+# Of two neighbours so many ways each are tried together.
+TOGETHER = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,222 +43,182 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
 
     What would be shorter than min_length_um stays with what it touches.
     """
+    whole = [Part(tree, np.arange(len(tree)))]
     if len(tree) < 2:
-        return [Part(tree, np.arange(len(tree)))]
-    near = crossing.neighbours(tree)
+        return whole
     brightness = np.ones(len(tree))
     if field.light is not None:
         brightness = np.maximum(field.light.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
-    arms = Arms(tree, brightness, near)
-    loops = crossing.opened_loops(tree, field)
-    found = crossing.find(arms, near, set(soma.tolist()))
-    sections = _Sections(tree, soma)
-    weights = _weights(arms, sections, found, loops, soma)
-    owner = _partition(weights, sections.count)
-    owner = _long_enough(tree, sections, owner, weights, min_length_um)
-    if len(set(owner)) == 1:
-        return [Part(tree, np.arange(len(tree)))]
-    return _apart(tree, arms, sections, owner, found, loops)
-
-
-@dataclass(eq=False)
-class _Sections:
-    """The stretches between branch points, roots, somata and tips: nodes of the graph; one more for each soma.
-
-    of_edge: (n,) the section that the edge from each row to its parent lies in, -1 for a root.
-    """
-
-    tree: Tree
-    soma: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.of_edge = np.full(len(self.tree), -1)
-        self.count = 0
-        for section in graph.sections(self.tree):
-            cuts = np.flatnonzero(np.isin(section[1:-1], self.soma)) + 1
-            for part in np.split(np.arange(1, len(section)), cuts):
-                self.of_edge[section[part]] = self.count
-                self.count += 1
-        self.of_soma = {int(row): self.count + number for number, row in enumerate(self.soma)}
-        self.count += len(self.soma)
-
-    def between(self, one: int, two: int) -> int:
-        """The section that the edge between two neighbours lies in."""
-        return int(self.of_edge[one] if self.tree.parent[one] == two else self.of_edge[two])
-
-
-def _weights(
-    arms: Arms, sections: _Sections, found: list[Crossing], loops, soma
-) -> dict[tuple[int, int], float]:
-    """(section, section): what speaks for (above 0) or against their being one neuron."""
-    weights: dict[tuple[int, int], float] = {}
-
-    def add(one: int, two: int, value: float) -> None:
-        if one != two:
-            pair = (min(one, two), max(one, two))
-            weights[pair] = weights.get(pair, 0.0) + value
-
-    crossed = {row for each in found for row in each.shared}
-    for each in found:
-        ends = each.shared[0], each.shared[-1]
-        lines = [tuple(sections.between(end, row) for end, row in zip(ends, pair)) for pair in each.pairs]
-        for one, two in lines:
-            add(one, two, LINE)
-        against = max((crossing.CROSSING - each.cost) / crossing.UNIT, 0.0)
-        add(lines[0][0], lines[1][0], -against / 2)
-        add(lines[0][1], lines[1][1], -against / 2)
-        if len(each.shared) > 1:  # whose it is does not matter: it goes with either
-            add(sections.between(*each.shared[:2]), lines[0][0], LOOSE)
-    somata = set(soma.tolist())
-    for node, rows in enumerate(arms.near):
-        if node in somata:
-            radial = {row: arms.radial(node, row) for row in rows}
-            for row in rows:
-                value = ARM * float(np.clip((radial[row] - PASSING) / (LEAVING - PASSING), 0.1, 1))
-                add(sections.of_soma[node], sections.between(node, row), value)
-            passing = [row for row in rows if radial[row] < LEAVING]
-            for at, row in enumerate(passing):
-                for other in passing[at + 1 :]:
-                    value = LINE * (crossing.CROSSING / 2 - arms.cost(node, row, node, other)) / crossing.UNIT
-                    add(
-                        sections.between(node, row),
-                        sections.between(node, other),
-                        float(np.clip(value, 0, LINE)),
-                    )
-        elif len(rows) == 2:
-            one, two = (sections.between(node, row) for row in rows)
-            add(one, two, LINE)
-        elif len(rows) > 2 and node not in crossed:
-            for row in rows:
-                cost, other = min(
-                    (arms.cost(node, row, node, other), other) for other in rows if other != row
-                )
-                value = float(np.clip(LOOSE + (ATTACHED - cost) / ATTACHED_UNIT, LOOSE, FIRM))
-                add(sections.between(node, row), sections.between(node, other), value)
-    for one, two, fold in _valleys(arms, sections):
-        value = np.log(fold / VALLEY) / np.log(VALLEY_UNIT)
-        if value > 0:
-            add(one, two, -float(min(value, VALLEY_MOST)))
-    for one, two in loops:
-        add(sections.between(one, arms.near[one][0]), sections.between(two, arms.near[two][0]), LOOP)
-    for one in sections.of_soma.values():
-        for two in sections.of_soma.values():
-            if one < two:
-                add(one, two, TWO_SOMATA)
-    return weights
-
-
-def _valleys(arms: Arms, sections: _Sections) -> Iterator[tuple[int, int, float]]:
-    """Pairs of thick sections, and how many times thicker the thinner one is than the thinnest between them."""
-    tree = arms.tree
-    inner = np.flatnonzero(tree.parent >= 0)
-    order = inner[np.argsort(sections.of_edge[inner], kind="stable")]
-    rows = np.split(order, np.searchsorted(sections.of_edge[order], np.arange(1, sections.count)))
-    long = np.bincount(sections.of_edge[inner], swc.edge_lengths(tree)[inner], sections.count) >= STRETCH_UM
-    # Thinner than the blur, a neurite has the light of its cross-section and the radius of the blur.
-    radius = np.array(
-        [np.median((tree.radius**2 * arms.brightness)[part]) if len(part) else np.inf for part in rows]
+    lines = Lines(tree, brightness, field, soma)
+    choice = _Choice(
+        lines, skeleton.at_border(tree, field.shape, field.voxel_size), min_length_um=min_length_um
     )
-    near: list[set[int]] = [set() for _ in rows]
-    for node, ways in enumerate(arms.near):
-        meeting = {sections.between(node, row) for row in ways} | (
-            {sections.of_soma[node]} if node in sections.of_soma else set()
-        )
-        for one in meeting:
-            near[one] |= meeting - {one}
-    soma = set(sections.of_soma.values())
-    known = [bool(long[one]) or one in soma for one in range(sections.count)]
-    for one in range(sections.count):
-        if not known[one]:
-            continue
-        least = {one: np.inf}
-        todo = [one]
+    for short in SHORT:
+        choice.improve(short)
+    found = choice.neurons()
+    if len(found) < 2:
+        return whole
+    parts = (_part(lines, sections, joined) for sections, joined in found)
+    return [part for part in parts if part is not None]
+
+
+class _Choice:
+    """A way at each meeting and soma of some lines, and the neurons that come of it."""
+
+    def __init__(self, lines: Lines, border: np.ndarray, *, min_length_um: float) -> None:
+        self.lines, self.border, self.min_length_um = lines, border, min_length_um
+        self.ways = [ways.of_meeting(lines, at, meeting) for at, meeting in enumerate(lines.meetings)]
+        first = len(self.ways)
+        self.ways += [ways.of_soma(lines, first + at, soma) for at, soma in enumerate(lines.soma)]
+        self.inner = {at for meeting in lines.meetings for at in meeting.inner}
+        self.joined: dict[Arm, Joined] = {}
+        self.short = 0.0
+        self.known: dict[tuple[frozenset[int], frozenset[Joined]], float] = {}
+        for way in self.ways:
+            self._choose(way[0])
+
+    def improve(self, short: float) -> None:
+        """Change ways as long as that makes the neurons likelier. short: log odds against one that is too short."""
+        self.short = short
+        self.known.clear()
+        places = [arm[0] for arm in self.joined if arm[1] == 0 and (arm[0], 1) in self.joined]
+        beside = {tuple(sorted(self.joined[at, end].place for end in (0, 1))) for at in places}
+        pairs = sorted(pair for pair in beside if pair[0] != pair[1])
+        while sum(self._best((place,), None) for place in range(len(self.ways))) or sum(
+            self._best(pair, TOGETHER) for pair in pairs
+        ):
+            pass
+
+    def neurons(self) -> list[tuple[frozenset[int], frozenset[Joined]]]:
+        """Sections and joined arms of each neuron."""
+        left = [at for at in range(len(self.lines.sections)) if at not in self.inner]
+        return list(self._of_sections(left))
+
+    def _best(self, places: tuple[int, ...], most: int | None) -> bool:
+        """Whether other ways at some places were better; the best are chosen."""
+        sections = sorted({arm[0] for place in places for each in self.ways[place][0] for arm in each.value})
+        before = tuple(self._chosen(place) for place in places)
+        best, value = before, self._value(sections) + 1e-9
+        for tried in product(*(self.ways[place][:most] for place in places)):
+            for way in tried:
+                self._choose(way)
+            now = self._value(sections)
+            if now > value:
+                best, value = tried, now
+        for way in best:
+            self._choose(way)
+        return best is not before
+
+    def _choose(self, way: Way) -> None:
+        for each in way:
+            self.joined |= dict.fromkeys(each.value, each)
+
+    def _chosen(self, place: int) -> Way:
+        arms = [arm for each in self.ways[place][0] for arm in each.value]
+        return tuple(dict.fromkeys(self.joined[arm] for arm in arms))
+
+    def _value(self, sections: list[int]) -> float:
+        return sum(self._judged(*neuron) for neuron in self._of_sections(sections))
+
+    def _of_sections(self, sections: list[int]) -> Iterator[tuple[frozenset[int], frozenset[Joined]]]:
+        """The neurons that some sections are of."""
+        seen: set[int] = set()
+        for start in sections:
+            if start in seen:
+                continue
+            mine, joined, todo = {start}, set(), [start]
+            while todo:
+                here = todo.pop()
+                for each in (self.joined.get((here, end)) for end in (0, 1)):
+                    if each is not None and each not in joined:
+                        joined.add(each)
+                        new = {arm[0] for arm in each.value} - mine
+                        mine |= new
+                        todo += new
+            seen |= mine
+            yield frozenset(mine), frozenset(joined)
+
+    def _judged(self, sections: frozenset[int], joined: frozenset[Joined]) -> float:
+        """Log odds of a neuron: from its soma, else from the end where it is likeliest to start."""
+        key = sections, joined
+        if key not in self.known:
+            somata = [each for each in joined if each.soma >= 0]
+            length = sum(self.lines.length[at] for at in sections)
+            value = NEURON * min(1.0, length / LONG_UM) - TWO_SOMATA * max(0, len(somata) - 1)
+            if length < self.min_length_um and not somata:
+                value -= self.short
+            if somata:
+                first = min(somata, key=lambda each: each.soma)
+                value += next(iter(first.value.values())) + self._grown(list(first.value), {first})
+            else:
+                value += max(self._from(arm) for arm in self._starts(sections))
+            self.known[key] = value
+        return self.known[key]
+
+    def _starts(self, sections: frozenset[int]) -> list[Arm]:
+        """The ends of a neuron; one end of any section where it is a ring."""
+        every = [(at, end) for at in sorted(sections) for end in (0, 1)]
+        ends = [arm for arm in every if arm not in self.joined or len(self.joined[arm].value) == 1]
+        return ends or every[:1]
+
+    def _from(self, arm: Arm) -> float:
+        """Log odds of a neuron that starts at one of its ends."""
+        at_border = arm not in self.joined and self.border[self.lines.row(arm)]
+        value = 0.0 if at_border else -INNER
+        if arm not in self.joined:
+            return value + self._grown([arm], set())
+        return value + self.joined[arm].value[arm] + self._grown([arm], {self.joined[arm]})
+
+    def _grown(self, arms: list[Arm], done: set[Joined]) -> float:
+        """Log odds of the ways by which a neuron goes on from some arms outward. done: where it came from."""
+        value, seen, todo = 0.0, set(), list(arms)
         while todo:
-            here = todo.pop()
-            for other in near[here]:
-                if other not in least:
-                    through = radius[here] if known[here] and here != one else np.inf
-                    least[other] = min(least[here], through)
-                    todo.append(other)
-        for other, valley in least.items():
-            if other > one and known[other] and np.isfinite(valley) and not (one in soma and other in soma):
-                yield one, other, min(radius[one], radius[other]) / valley
+            at, end = todo.pop()
+            if at in seen:
+                value -= LOOP / 2
+                continue
+            seen.add(at)
+            far = at, 1 - end
+            each = self.joined.get(far)
+            if each is None:
+                continue
+            if each in done:
+                value -= LOOP
+                continue
+            done.add(each)
+            value += each.value[far]
+            todo += [arm for arm in each.value if arm != far]
+        return value
 
 
-def _partition(weights: dict[tuple[int, int], float], count: int) -> list[int]:
-    """Owner of each node: the strongest edge is contracted, parallel ones added up, until none speaks for it."""
-    owner = list(range(count))
-    edges = dict(weights)
-    while edges:
-        (one, two), value = max(edges.items(), key=lambda item: (item[1], -item[0][0], -item[0][1]))
-        if value <= 0:
-            break
-        owner = [one if each == two else each for each in owner]
-        merged: dict[tuple[int, int], float] = {}
-        for (a, b), value in edges.items():
-            a, b = (one if each == two else each for each in (a, b))
-            if a != b:
-                pair = (min(a, b), max(a, b))
-                merged[pair] = merged.get(pair, 0.0) + value
-        edges = merged
-    return owner
+def _part(lines: Lines, sections: frozenset[int], joined: frozenset[Joined]) -> Part | None:
+    """A neuron as a tree of its own, with what it shares with another; None where nothing is left of it."""
+    runs = [lines.sections[at] for at in sorted(sections)]
+    for each in joined:
+        if each.place < len(lines.meetings) and len(each.value) > 1:
+            runs += _between(lines, each)
+    edges = {(min(pair), max(pair)) for rows in runs for pair in zip(rows, rows[1:])}
+    for row in set(lines.soma) - {
+        each.soma for each in joined
+    }:  # a neurite that passes a soma goes on beyond it
+        beside = sorted({end for edge in edges if row in edge for end in edge} - {row})
+        edges = {edge for edge in edges if row not in edge} | set(zip(beside[:-1], beside[1:]))
+    if not edges:
+        return None
+    pairs = np.array(sorted(edges))
+    rows = np.unique(pairs)
+    tree = lines.tree
+    whole = graph.rooted(tree.xyz[rows], tree.radius[rows], np.searchsorted(rows, pairs))
+    return Part(Tree(whole.xyz, whole.radius, whole.parent, tree.type[rows]), rows)
 
 
-def _long_enough(
-    tree: Tree, sections: _Sections, owner: list[int], weights, min_length_um: float
-) -> list[int]:
-    """Owners once each part that is too short has gone to the one that most speaks for."""
-    each = np.bincount(
-        sections.of_edge[tree.parent >= 0], swc.edge_lengths(tree)[tree.parent >= 0], sections.count
-    )
-    with_soma = set(sections.of_soma.values())
+def _between(lines: Lines, joined: Joined) -> list[list[int]]:
+    """The inner sections of a meeting that lie between some of its arms."""
+    feet = {lines.row(arm) for arm in joined.value}
+    kept = [lines.sections[at] for at in lines.meetings[joined.place].inner]
     while True:
-        length: dict[int, float] = {}
-        for node, mine in enumerate(owner):
-            length[mine] = length.get(mine, 0.0) + each[node]
-        short = [mine for mine, um in length.items() if um < min_length_um]
-        short = [mine for mine in short if not any(owner[node] == mine for node in with_soma)]
-        pull: dict[tuple[int, int], float] = {}
-        for (one, two), value in weights.items():
-            for mine, other in ((owner[one], owner[two]), (owner[two], owner[one])):
-                if mine != other and mine in short and value > TWO_SOMATA / 2:
-                    pull[mine, other] = pull.get((mine, other), 0.0) + value
-        if not pull:
-            return owner
-        mine, other = max(pull, key=lambda pair: (-length[pair[0]], pull[pair], pair))
-        owner = [other if one == mine else one for one in owner]
-
-
-def _apart(tree: Tree, arms: Arms, sections: _Sections, owner: list[int], found, loops) -> list[Part]:
-    """The parts of a tree, each hung together; what two of them share is in both."""
-    crossed: dict[int, list[int]] = {}
-    for each in found:
-        ends = each.shared[0], each.shared[-1]
-        lines = [owner[sections.between(ends[0], pair[0])] for pair in each.pairs]
-        if lines[0] != lines[1]:
-            crossed |= dict.fromkeys(each.shared, lines)
-    parts = []
-    for mine in sorted(set(owner)):
-        edges = {
-            (int(min(child, parent)), int(max(child, parent)))
-            for child, parent in graph.edges(tree).tolist()
-            if owner[sections.of_edge[child]] == mine
-            or (child in crossed and parent in crossed and mine in crossed[child])
-        }
-        # Loops are closed within a neuron alone.
-        for one, two in loops:
-            owners = {owner[sections.between(row, arms.near[row][0])] for row in (one, two)}
-            if owners == {mine}:
-                edges.add((min(one, two), max(one, two)))
-        for row, number in sections.of_soma.items():
-            if owner[number] != mine:  # a neurite that passes a soma goes on beyond it
-                beside = sorted({end for edge in edges if row in edge for end in edge} - {row})
-                edges = {edge for edge in edges if row not in edge} | set(zip(beside[:-1], beside[1:]))
-        rows = np.unique([row for edge in edges for row in edge])
-        if not len(rows):
-            continue
-        pairs = np.searchsorted(rows, np.array(sorted(edges)))
-        whole = graph.rooted(tree.xyz[rows], tree.radius[rows], pairs)
-        whole = Tree(whole.xyz, whole.radius, whole.parent, tree.type[rows])
-        parts.append(Part(whole, rows))
-    return parts
+        ends = [row for rows in kept for row in (rows[0], rows[-1])]
+        loose = {row for row in ends if ends.count(row) == 1 and row not in feet}
+        if not loose:
+            return kept
+        kept = [rows for rows in kept if not loose & {rows[0], rows[-1]}]
