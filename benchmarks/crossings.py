@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
-from simulated import WEIGHTS, Seen, _quiet, seen
+from simulated import WEIGHTS, Seen, quiet, seen
 
 from pipeline import config, swc
 from pipeline.simulation.views import PAIR_UM, two_neurons
@@ -40,7 +40,7 @@ def main(*, count: int = 24, seeds: str = "0,2", weights: Path = WEIGHTS) -> Non
     for seed in map(int, seeds.split(",")):
         for number in range(count):
             image, trees = two_neurons(np.random.default_rng([seed, number, 77]))
-            data += list(of_view(_quiet(seen, image, PAIR_UM, weights), trees))
+            data += list(of_view(quiet(seen, image, PAIR_UM, weights), trees))
     print(f"{len(data)} meetings")
     for name, value in zip(ways.NAMES, fit(data)):
         print(f'    "{name}": {value:.2f},')

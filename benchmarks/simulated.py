@@ -85,7 +85,7 @@ def pairs(*, count: int = 20, seed: int = 1, weights: Path = WEIGHTS) -> None:
     print("pair\tF1 of one\tF1 of the other\ttrees", flush=True)
     for number in range(count):
         image, trees = two_neurons(np.random.default_rng([seed, number, 77]))
-        view = _quiet(seen, image, PAIR_UM, weights)
+        view = quiet(seen, image, PAIR_UM, weights)
         made = neuron.trace(view.labels, view.field, config.Trace(neurons="all")).neurons
         wanted = [within(tree, image.shape, PAIR_UM) for tree in trees]
         scores = best_f1([each.tree for each in made], wanted)
@@ -103,7 +103,7 @@ def somata(*, count: int = 20, seed: int = 1, weights: Path = WEIGHTS) -> None:
         rng = np.random.default_rng([seed, number, 78])
         plane_um, soma_um = (float(np.exp(rng.uniform(*np.log(ends)))) for ends in ((0.2, 0.8), (4, 20)))
         image, voxel_size, tree = soma_view(rng, soma_um=soma_um, plane_um=plane_um)
-        view = _quiet(seen, image, voxel_size, weights)
+        view = quiet(seen, image, voxel_size, weights)
         made = neuron.trace(view.labels, view.field, config.Trace()).neurons
         row: tuple = (number, f"{soma_um:.1f}", f"{plane_um:.2f}")
         if not made or made[0].tree.type[0] != swc.SOMA:
@@ -125,7 +125,7 @@ def somata(*, count: int = 20, seed: int = 1, weights: Path = WEIGHTS) -> None:
         )
 
 
-def _quiet(function, *arguments):
+def quiet(function, *arguments):
     """What a function returns, what it prints sent to stderr."""
     from contextlib import redirect_stdout
 

@@ -90,6 +90,7 @@ def test_the_table_tells_means_spreads_and_differences_of_equal_seeds():
             "seed": seed,
             "steps": "9",
             "parameters": "3",
+            "seconds": "4" if seed == "0" else "5",
         }
         others = dict.fromkeys(("dice_class_mean", "hd95_um", "f1", "esa_um"), "1")
         return {**about, "tested_on": tested_on, "dice": dice, **others}
@@ -111,6 +112,7 @@ def test_the_table_tells_means_spreads_and_differences_of_equal_seeds():
     ]
     assert told == pytest.approx([0.45, 0.1, 0.25, 0.1, 0.4])
     assert np.isnan(table["scratch", "x"]["dice_gain"])
+    assert center["seconds"] == 4.5
     assert table["center", "mean"]["dice"] == pytest.approx((0.45 + 0.7) / 2)
     assert table["center", "mean"]["dice_gain"] == pytest.approx((0.25 - 0.2) / 2)
     assert table["center", "x"]["hd95_um_gain"] == 0 and table["center", "x"]["seeds"] == 2

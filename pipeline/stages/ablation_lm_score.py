@@ -38,7 +38,7 @@ def run(
 
     Args:
         sheet: the training sheet.
-        weights: made of it by train, without the samples that are scored.
+        weights: made of it by train, without the samples that are scored; its log lies beside it.
         output: TSV, a row for each sample that is scored.
         tested: their names (patterns with *, separated by spaces).
         kind: what to write into each row of the training: name=value,...
@@ -58,7 +58,8 @@ def run(
         raise InputError(sheet, f"no sample with a tree is one of {tested!r}", "one at least")
     told = dict(part.split("=", 1) for part in kind.split(",") if part)
     roots = dict(text.rsplit("=", 1) for text in root or [])
-    parameters = sum(parameter.numel() for parameter in network.module.parameters())
+    told["parameters"] = str(sum(parameter.numel() for parameter in network.module.parameters()))
+    told["seconds"] = _seconds(weights.with_suffix(".tsv"))
     table = []
     for row in rows:
         image = volume.open_volume(row.image)
@@ -67,8 +68,13 @@ def run(
         scores = mask_scores(row, found, tree, image.voxel_size)
         field = Field(found, image.voxel_size, Light(image.array[:], volume.read_levels(row.image)))
         scores |= tree_scores(field, tree, roots.get(row.sample, ""))
-        table.append({**told, "parameters": parameters, "tested_on": row.sample, **scores})
+        table.append({**told, "tested_on": row.sample, **scores})
     write_text(output, format_table(table))
+
+
+def _seconds(log: Path) -> str:
+    """How long a training took, of its log's last line."""
+    return log.read_text(encoding="utf-8").splitlines()[-1].split("\t")[3]
 
 
 def predict(network: "Network", row: "Row", overlap: float) -> np.ndarray:

@@ -47,6 +47,7 @@ def summary(rows: list[dict[str, str]]) -> list[dict[str, object]]:
             **dict(zip((*KIND, *SAME), kind)),
             "steps": some["steps"],
             "parameters": some["parameters"],
+            "seconds": float(np.mean([float(row["seconds"]) for row in seeds.values()])),
             "seeds": len(seeds),
         }
         for name in SCORES:
