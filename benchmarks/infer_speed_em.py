@@ -42,7 +42,7 @@ def main() -> None:
 def measure(precision: str, device: str, *, runs: int) -> None:
     """Print the rows of one arithmetic."""
     network = model.load(WEIGHTS, device=device, precision=precision)
-    window = np.random.default_rng(0).random((1, *network.contract.window), np.float32)
+    window = torch.rand(1, *network.contract.window, generator=torch.Generator().manual_seed(0)).to(device)
     volume = np.random.default_rng(1).random(VOLUME, np.float32)
     about = network.contract
     stride = blocks.strides(about.core, 0.25)
@@ -55,14 +55,14 @@ def measure(precision: str, device: str, *, runs: int) -> None:
         flops = counted_flops(lambda: network.module(once))
 
         def block() -> None:
-            predict_block(network.run, grey, whole, grid, channels=len(about.channels), batch=1)
+            predict_block(network.run, grey, whole, grid, channels=len(about.channels), batch=1, device=device)
 
         def product() -> None:
             # .item waits for a GPU.
             (left @ right)[0, 0].item()
 
         for name, work, windows, voxels in (
-            ("network", lambda: network.run(window), 1, window.size),
+            ("network", lambda: network.run(window), 1, window.numel()),
             ("block with blending", block, len(whole.windows), volume.size),
         ):
             reference, seconds = best_seconds([product, work], runs)
