@@ -55,7 +55,9 @@ def measure(precision: str, device: str, *, runs: int) -> None:
         flops = counted_flops(lambda: network.module(once))
 
         def block() -> None:
-            predict_block(network.run, grey, whole, grid, channels=len(about.channels), batch=1, device=device)
+            predict_block(
+                network.run, grey, whole, grid, channels=len(about.channels), batch=1, device=device
+            )
 
         def product() -> None:
             # .item waits for a GPU.

@@ -214,3 +214,21 @@ def test_small_and_constant_volumes_are_black(shape, value):
 def test_what_speaks_against_an_image_is_said(stack, change, words):
     told = intensity.doubts(intensity.measure(change(stack).astype(np.uint8)).summary)
     assert (told == []) if words is None else (words in "; ".join(told))
+
+
+def test_what_compression_leaves_of_noise_is_no_signal():
+    """JPEG makes of weak noise flat blocks and a few that hold a wave: a cleaned image of hardly any grey values."""
+    import io
+
+    from PIL import Image
+
+    noise = np.clip(np.random.default_rng(1).normal(100, 2, (4, 256, 256)), 0, 255).astype(np.uint8)
+    planes = []
+    for plane in noise:
+        file = io.BytesIO()
+        Image.fromarray(plane).save(file, "JPEG", quality=50)
+        planes.append(np.asarray(Image.open(file)))
+    image = np.stack(planes)
+    level = intensity.measure(image)
+    assert intensity.above(image, level).max() < intensity.LEAST_SIGNAL
+    assert any("hardly any signal" in said for said in intensity.doubts(level.summary))

@@ -25,6 +25,9 @@ LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
 # Bright things narrower than this many cells are no background: a soma of 60 pixels radius has 7.5.
 WIDEST = 9
 ROUNDING = 12**-0.5  # sigma of rounding to whole numbers: the least noise that an image of integers has
+LEAST_STEPS = (
+    8.0  # grey values above the background: of a cleaned image that has fewer, compression left noise
+)
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 ALONE = 0.2  # more cells than this share, partly flat and not at the border of what is flat: it is no padding
 STEP = 4.0  # sigma: backgrounds of neighbouring cells further apart are a step, not a slope
@@ -182,6 +185,8 @@ def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
     if live.sum() < CONTINUED * max(data.sum(), 1):
         rough = _DIMMER * noise_from_roughness(cells.rough)
         contrast = float(np.max(cells.ceiling[data] - cells.middle[data], initial=0.0))
+        if integers and contrast < LEAST_STEPS:
+            least = max(least, contrast)
         return np.full(shape, max(rough, least) or contrast / 100 or 1.0, np.float32)
     whole = float(np.quantile(cells.spread[live], 0.25))
     around = np.where(live, cells.spread, np.nan).astype(np.float32)
