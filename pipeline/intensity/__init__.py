@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.intensity.cells import CELL, CONTINUED, Cells, join, look, noise_from_roughness
+from pipeline.intensity.cells import CELL, CONTINUED, Cells, join, look, lost_planes, noise_from_roughness
 
-__all__ = ["CELL", "Cells", "join", "look"]
+__all__ = ["CELL", "Cells", "join", "look", "lost_planes"]
 
 # Levels and the curve below decide what weights mean: a change of either asks for new weights, and a name in LEVELS.
 VERSION = 2

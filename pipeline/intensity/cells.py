@@ -11,6 +11,8 @@ APART = 3  # pixels: noise is measured between voxels this far apart
 _DIFFERENCE, _ROUGHNESS = 0.943, 0.226
 _BINS = 1024
 _OF_PLANES = ("floor", "ceiling", "middle", "spread", "flat")
+# Planes in a row that a microscope or a stitching program loses, and how many cells must go on behind them.
+MOST_LOST, SEEN_THROUGH = 2, 3
 CONTINUED = 0.3  # a share of cells with noise below this: the background was cleaned
 
 
@@ -118,3 +120,21 @@ def join(parts: list[Cells]) -> Cells:
     """The cells of a volume from those of its slabs, in order."""
     each = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _OF_PLANES}
     return Cells(**each, rough=np.sum([part.rough for part in parts], axis=0))
+
+
+def lost_planes(cells: Cells) -> dict[int, int]:
+    """For each lost plane the nearest one that is not, the one before of two.
+
+    All voxels of a lost plane are alike. More than MOST_LOST such planes in a row, and those at the ends, are no
+    accident: the volume is empty there; so it is where hardly anything (SEEN_THROUGH cells) lies both before and behind
+    them.
+    """
+    instead = {}
+    single = cells.flat.all((1, 2)) & (np.ptp(cells.middle, axis=(1, 2)) == 0)
+    kept = np.flatnonzero(~single)
+    for before, after in zip(kept[:-1].tolist(), kept[1:].tolist()):
+        through = np.count_nonzero(~cells.flat[before] & ~cells.flat[after])
+        if 1 < after - before <= MOST_LOST + 1 and through >= SEEN_THROUGH:
+            for plane in range(before + 1, after):
+                instead[plane] = before if plane - before <= after - plane else after
+    return instead

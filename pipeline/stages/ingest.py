@@ -11,8 +11,7 @@ from pipeline.errors import InputError
 from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
-# Planes in a row that a microscope or a stitching program loses; cells that go on behind them; how many are named.
-MOST_LOST, SEEN_THROUGH, TOLD = 2, 3, 5
+TOLD = 5  # of lost planes so many are named
 
 
 def run(
@@ -102,27 +101,9 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     seen = intensity.join(cells)
-    instead = lost_planes(seen)
+    instead = intensity.lost_planes(seen)
     for plane, other in instead.items():
         array[plane] = array[other]
     seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
     level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui")
     return digest.hexdigest(), level, instead
-
-
-def lost_planes(cells: intensity.Cells) -> dict[int, int]:
-    """For each lost plane the nearest one that is not, the one before of two.
-
-    All voxels of a lost plane are alike. More than MOST_LOST such planes in a row, and those at the ends, are no
-    accident: the volume is empty there; so it is where hardly anything (SEEN_THROUGH cells) lies both before and behind
-    them.
-    """
-    instead = {}
-    single = cells.flat.all((1, 2)) & (np.ptp(cells.middle, axis=(1, 2)) == 0)
-    kept = np.flatnonzero(~single)
-    for before, after in zip(kept[:-1].tolist(), kept[1:].tolist()):
-        through = np.count_nonzero(~cells.flat[before] & ~cells.flat[after])
-        if 1 < after - before <= MOST_LOST + 1 and through >= SEEN_THROUGH:
-            for plane in range(before + 1, after):
-                instead[plane] = before if plane - before <= after - plane else after
-    return instead
