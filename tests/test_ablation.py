@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from pipeline import config
-from pipeline.ablation import Variant, variants
+from pipeline.ablation import Variant, pretrainings, variants
 from pipeline.config.ablation import Ablation
 from pipeline.errors import InputError
 from pipeline.stages import ablation_score, ablation_table, ingest, train_em
@@ -33,13 +33,27 @@ def test_every_kind_is_trained_once_a_seed_on_each_volume_and_on_all():
 def test_a_variant_changes_what_it_asks_and_nothing_else():
     base = TINY.model_copy(update={"erosion": 2})
     variant = Variant("a", "pretrained", "frequency", "0.25", 1)
-    made = variant.settings(base, Ablation(), ["a", "b 1", "[c]"])
-    assert (made.start, made.pretrain, made.mix_frequency, made.cut_mix) == ("", "gaussian_mask", 0.25, 0.0)
+    made = variant.settings(base, Ablation(), ["a", "b 1", "[c]"], start="before.safetensors")
+    assert (made.start, made.pretrain) == ("before.safetensors", "none")
+    assert (made.mix_frequency, made.cut_mix) == (0.25, 0.0)
     assert (made.label_share, made.seed, made.erosion, made.widths) == (0.25, 1, 2, base.widths)
     assert all(
         any(fnmatch(name, each) for each in made.validation.split()) == (name != "a")
         for name in ("a", "b 1", "[c]")
     )
+
+
+def test_trainings_of_one_seed_and_volume_share_one_pre_training():
+    made = variants(Ablation(), ["fib", "gala"])
+    shared = pretrainings(made)
+    assert len(shared) == 3 * 2
+    assert all(variant.pretraining == name for name, variant in shared.items())
+    assert {variant.pretraining for variant in made.values()} == {"", *shared}
+    before = shared["before_only_fib-pretrained-none-1-1"].settings_before(
+        TINY, Ablation(pretrain_steps=7), ["fib", "gala"]
+    )
+    assert (before.pretrain, before.pretrain_steps, before.steps, before.seed) == ("gaussian_mask", 7, 0, 1)
+    assert (before.validation, before.label_share) == ("gala", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +86,12 @@ def test_trainings_become_scores_and_scores_a_table(tmp_path, one_thread):
     sheet.write_text("\n".join(rows) + "\n")
     made = [variant for variant in variants(SMALL, ["a", "b"]).values() if variant.trained_on == "a"]
     assert len(made) == 4
-    for variant in made[:2]:
-        settings = variant.settings(TINY, SMALL, ["a", "b"])
+    before = tmp_path / "before.safetensors"
+    train_em.run([sheet], output=before, workers=0, settings=made[2].settings_before(TINY, SMALL, ["a", "b"]))
+    assert made[2].start == "pretrained"
+    for variant in made[:3]:
+        start = str(before) if variant.pretraining else ""
+        settings = variant.settings(TINY, SMALL, ["a", "b"], start=start)
         weights = tmp_path / f"{variant.name}.safetensors"
         train_em.run([sheet], output=weights, workers=0, settings=settings)
         ablation_score.run(sheet, weights, output=tmp_path / f"{variant.name}.tsv", betas="0.5")
@@ -85,6 +103,7 @@ def test_trainings_become_scores_and_scores_a_table(tmp_path, one_thread):
         ("b", "False", "False"),
     ]
     assert {(row["start"], row["mixing"], row["labels"]) for row in scored} == {("scratch", "both", "0.5")}
+    assert {row["start"] for row in read(tmp_path / f"{made[2].name}.tsv")} == {"pretrained"}
     files = [tmp_path / f"{variant.name}.tsv" for variant in made[:2]]
     ablation_table.run(files, output=tmp_path / "ablation.tsv")
     table = read(tmp_path / "ablation.tsv")

@@ -113,7 +113,10 @@ class TrainEm(Settings):
         le=5,
     )
     steps: int = setting(
-        2000, "Optimiser steps.", why="three quarters of an hour on a core with AMX in bf16", ge=1
+        2000,
+        "Optimiser steps; 0: the pre-training alone.",
+        why="three quarters of an hour on a core with AMX in bf16",
+        ge=0,
     )
     batch: int = setting(1, "Crops in a step.", why="on a CPU steps teach more than crops; 8 on a GPU", ge=1)
     rate: float = setting(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import config
+from pipeline.ablation import PRETRAINED, SCRATCH
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_text
 
@@ -63,7 +64,7 @@ def _kind(trained: config.TrainEm) -> dict[str, object]:
     """The kind of a training, as columns."""
     mixed = [name for name, share in _mixings(trained) if share]
     return {
-        "start": "scratch" if trained.pretrain == "none" else "pretrained",
+        "start": PRETRAINED if trained.start else SCRATCH,
         "mixing": {0: "none", 1: "".join(mixed), 2: "both"}[len(mixed)],
         "labels": trained.label_share,
         "steps": trained.steps,

@@ -1,7 +1,14 @@
 # What each part of the training for electron microscopy brings: `snakemake ablation_em --config dataset=DIR modality=em`.
-from pipeline.ablation import variants
+from pipeline.ablation import pretrainings, variants
 
 ABLATION = variants(PROJECT.settings.ablation, PROJECT.labelled("em"))
+PRETRAININGS = pretrainings(ABLATION)
+
+
+def start_of(variant: str) -> list[str]:
+    """The weights of its pre-training, where it has one."""
+    before = ABLATION[variant].pretraining
+    return [f"{RESULTS}/ablation/{before}.safetensors"] if before else []
 
 
 rule ablation_em:
@@ -19,10 +26,40 @@ rule ablation_em:
         "python -m pipeline ablation_table {input.scores:q} --output {output:q} > {log:q} 2>&1"
 
 
+rule ablation_pretrain:
+    input:
+        images=[f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.sound("em")],
+        truth=PROJECT.truths("em"),
+    output:
+        weights=f"{RESULTS}/ablation/{{pretraining}}.safetensors",
+        card=f"{RESULTS}/ablation/{{pretraining}}.md",
+    log:
+        f"{RESULTS}/log/ablation_pretrain_{{pretraining}}.txt",
+    wildcard_constraints:
+        pretraining="|".join(map(re.escape, PRETRAININGS)) or "(?!)",
+    conda:
+        "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        version=VERSIONS["train_em"],
+        sheet=f"{RESULTS}/ablation/samples.tsv",
+        options=lambda wildcards: settings.options(
+            PRETRAININGS[wildcards.pretraining].settings_before(
+                PROJECT.settings.train_em, PROJECT.settings.ablation, PROJECT.labelled("em")
+            )
+        ),
+    shell:
+        "python -m pipeline train_em {params.sheet:q} --output {output.weights:q} --workers 0 {params.options}"
+        " > {log:q} 2>&1"
+
+
 rule ablation_train:
     input:
         images=[f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.sound("em")],
         truth=PROJECT.truths("em"),
+        start=lambda wildcards: start_of(wildcards.variant),
     output:
         weights=f"{RESULTS}/ablation/{{variant}}.safetensors",
         card=f"{RESULTS}/ablation/{{variant}}.md",
@@ -38,9 +75,12 @@ rule ablation_train:
     params:
         version=VERSIONS["train_em"],
         sheet=f"{RESULTS}/ablation/samples.tsv",
-        options=lambda wildcards: settings.options(
+        options=lambda wildcards, input: settings.options(
             ABLATION[wildcards.variant].settings(
-                PROJECT.settings.train_em, PROJECT.settings.ablation, PROJECT.labelled("em")
+                PROJECT.settings.train_em,
+                PROJECT.settings.ablation,
+                PROJECT.labelled("em"),
+                start=str(input.get("start", "")),
             )
         ),
     shell:
