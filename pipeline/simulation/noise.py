@@ -24,6 +24,8 @@ def picture(rng: np.random.Generator, light: np.ndarray, *, own_noise: float = 0
     sigma = float(np.sqrt(max(1 - own_noise**2, 0.0)))
     image = KINDS[kind](rng, expected, sigma)
     image = _handled(rng, image)
+    if rng.random() < 0.08:
+        image = _cut_out(rng, image, light)
     image = _damaged(rng, image)
     return _stored(rng, image)
 
@@ -180,6 +182,21 @@ def _handled(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
             keep[0] = False
             image = image * keep[labels]
     return image
+
+
+def _cut_out(rng: np.random.Generator, image: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """One neuron cut out of its surroundings, as collections of single cells are published.
+
+    Squares of pixels near the `light` keep their noise, the others are of one value.
+    """
+    lit = light >= 0.3 * max(float(np.quantile(light[::2, ::4, ::4], 0.999)), 1.0)
+    if not lit.any():
+        return image
+    side, reach = int(rng.integers(1, 9)), int(rng.integers(2, 17))
+    near = ndimage.maximum_filter(lit, (2 * int(rng.integers(1, 5)) + 1, side, side))[:, ::side, ::side]
+    near = ndimage.maximum_filter(near, (1, 2 * (reach // side) + 1, 2 * (reach // side) + 1))
+    near = near.repeat(side, 1).repeat(side, 2)[:, : image.shape[1], : image.shape[2]]
+    return np.where(near, image, image.min() - np.float32(rng.choice([0.0, rng.uniform(0, 10)])))
 
 
 def _compressed(image: np.ndarray, *, step: float) -> np.ndarray:
