@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pipeline import config, intensity, rasterise
 from pipeline.swc import EMPTY, Tree
@@ -46,10 +47,16 @@ def part(tree: Tree, rows: slice) -> Tree:
     return Tree(tree.xyz[rows], tree.radius[rows], tree.parent[rows], tree.type[rows])
 
 
-def test_light_at_points_is_that_of_the_whole_volume(fork):
-    image = pictured(fork, signal=6, haze=40)
+@pytest.mark.parametrize("change", ["none", "step", "hole"])
+def test_light_at_points_is_that_of_the_whole_volume(fork, change):
+    image = pictured(fork, signal=6, haze=0 if change == "hole" else 40)
+    if change == "step":
+        image[:, :, SHAPE[2] // 2 :] += 150
+    if change == "hole":
+        image = np.where(ndimage.binary_dilation(rasterise.mask(fork, SHAPE, VOXEL), iterations=8), image, 0)
     level = intensity.measure(image)
     level = replace(level, noise=np.full_like(level.noise, level.summary["noise"]))
+    assert ("hole" in level.summary) == (change == "hole")
     voxels = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
     np.testing.assert_allclose(Light(image, level).at(voxels), intensity.above(image, level), atol=1e-4)
 

@@ -74,10 +74,8 @@ def test_the_grey_of_a_neurite_hardly_moves(stack, line, name):
     where = np.pad(line, ((0, 0), (0, 0), (140, 0))) if name == "padding" else line.copy()
     if name == "black planes":
         where[[0, 3, 10]] = False
-    if (
-        name == "a step between tiles"
-    ):  # beside the step the darker side loses light: background may be either
-        where[:, 150 - 3 * CELL : 150 + 3 * CELL] = False
+    if name == "a step between tiles":  # of the cell it runs through the background may be either
+        where[:, 150 // CELL * CELL : 150 // CELL * CELL + CELL] = False
     assert seen(image, where) == pytest.approx(seen(stack, line), abs=0.03)
 
 
@@ -97,6 +95,32 @@ def test_padding_and_black_planes_are_no_data_and_the_zeros_of_a_cleaned_image_a
     assert intensity.measure(padded(stack)).summary["data"] == pytest.approx(320 / 460, abs=0.03)
     assert intensity.measure(black_planes(stack)).summary["data"] == pytest.approx(9 / 12)
     assert intensity.measure(np.where(line, stack, 0)).summary["data"] == 1
+
+
+def test_a_step_between_two_cells_costs_no_light(stack, line):
+    image = stack.copy()
+    image[:, 10 * CELL :] += 60
+    near = np.zeros(SHAPE, bool)
+    near[:, 9 * CELL : 11 * CELL] = True
+    assert seen(image, line & near) == pytest.approx(seen(stack, line & near), abs=0.03)
+    light = intensity.light(image, intensity.measure(image))
+    assert light[near & ~line].mean() < 1
+
+
+@pytest.mark.parametrize("reach", [6, 12])
+def test_a_neuron_cut_out_of_its_surroundings_keeps_its_grey(stack, line, reach):
+    """Single cells as collections publish them: what lies beyond some pixels is 0, inside the background is 60."""
+    from scipy.ndimage import binary_dilation, uniform_filter
+
+    island = binary_dilation(line, iterations=reach)
+    image = np.where(island, stack, 0).astype(np.uint8)
+    level = intensity.measure(image)
+    assert level.summary["hole"] == 0
+    assert level.summary["data"] == pytest.approx(island.mean(), rel=0.1)
+    assert level.summary["background"] == pytest.approx(60, abs=4)
+    assert seen(image, line) == pytest.approx(seen(stack, line), abs=0.03)
+    light = uniform_filter(intensity.light(image, level), (1, 3, 3))
+    assert light[~binary_dilation(line, iterations=3)].max() < 4
 
 
 def test_an_even_slope_is_no_light_in_a_small_image_either():

@@ -165,9 +165,7 @@ def levels(source) -> tuple[dict[str, float], list[str]]:
         if planes == source.shape[0]:
             raise InputError("voxels", f"all are {voxels.min():g}", "an image with contrast")
         return {}, [f"planes {first} to {first + planes - 1} are all {voxels.min():g}"]
-    step = intensity.sample_step(voxels.shape)
-    sample = voxels[::step, ::step, ::step].ravel()
-    level = intensity.levels(intensity.look(voxels), sample, integers=voxels.dtype.kind in "ui")
+    level = intensity.measure(voxels)
     return level.summary, intensity.doubts(level.summary)
 
 

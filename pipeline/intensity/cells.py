@@ -10,10 +10,14 @@ APART = 3  # pixels: noise is measured between voxels this far apart
 # median of the least of four second differences / sqrt(6).
 _DIFFERENCE, _ROUGHNESS = 0.943, 0.226
 _BINS = 1024
-_OF_PLANES = ("floor", "ceiling", "middle", "spread", "flat")
+_OF_PLANES = ("floor", "ceiling", "middle", "spread", "flat", "data")
 # Planes in a row that a microscope or a stitching program loses, and how many cells must go on behind them.
 MOST_LOST, SEEN_THROUGH = 2, 3
 CONTINUED = 0.3  # a share of cells with noise below this: the background was cleaned
+# Of a hole: its share of the voxels, the share of the others below the peak of their background, and how far below that
+# peak the hole lies and above it the light, in units of the peak's width.
+HOLE, TWO_SIDED, HOLE_APART, HOLE_LIGHT = 0.02, 0.05, 3.0, 6.0
+LEAST_PAIRS = 16  # of voxels with data in a cell, to tell its noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,8 @@ class Cells:
     """What was seen in the squares of some planes; all (z, rows, columns) float32, in counts.
 
     floor, ceiling: 2nd and 98th percentile. middle: median. spread: sigma of the noise (see `_spread`). flat: bool,
-    all voxels are alike. rough: (_BINS,) counts of the roughness of bright voxels (see `_roughness`).
+    all voxels are alike. data: share of the voxels that is no hole; the others have no part in the rest.
+    rough: (_BINS,) counts of the roughness of bright voxels (see `_roughness`).
     """
 
     floor: np.ndarray
@@ -29,6 +34,7 @@ class Cells:
     middle: np.ndarray
     spread: np.ndarray
     flat: np.ndarray
+    data: np.ndarray
     rough: np.ndarray = field(repr=False)
 
     def of_planes(self, planes: list[int]) -> "Cells":
@@ -36,8 +42,41 @@ class Cells:
         return Cells(**{name: getattr(self, name)[planes] for name in _OF_PLANES}, rough=self.rough)
 
 
-def look(planes: np.ndarray) -> Cells:
-    """Measure the cells of planes (z, y, x), each plane for itself."""
+@dataclass(frozen=True)
+class Hole:
+    """Where an image holds no data. value: of its voxels, the least of all. noise: sigma of the rest, at most."""
+
+    value: float
+    noise: float
+
+
+def find_hole(sample: np.ndarray) -> Hole | None:
+    """The voxels that hold no data: padding, or all but one neuron cut out of its surroundings.
+
+    Theirs is the least value of the sample, of many voxels. The background of the others has a peak well above it with
+    voxels on both sides, and light beyond. Where a background was cut away instead, what is left of it falls from its
+    least value on: None.
+    """
+    least = sample.min()
+    others = sample[sample > least].astype(np.float64)
+    if len(others) > (1 - HOLE) * len(sample) or len(others) < _BINS:
+        return None
+    most = float(np.quantile(others, 0.9))
+    # Whole numbers of a narrow range: a bin each, else the spikes between bins would be peaks.
+    whole = sample.dtype.kind in "ui" and most - least <= _BINS
+    bins = max(int(most - least), 1) if whole else _BINS // 4
+    counts, edges = np.histogram(others, bins, range=(float(least) + whole, most + whole))
+    peak = float(edges[counts.argmax()])
+    below = others[others < peak]
+    if len(below) < TWO_SIDED * len(others):
+        return None
+    width = float(np.sqrt(np.mean((peak - below) ** 2)))
+    bright = float(np.quantile(others, 0.999)) - peak > HOLE_LIGHT * width
+    return Hole(float(least), width) if bright and peak - float(least) > HOLE_APART * width else None
+
+
+def look(planes: np.ndarray, hole: Hole | None = None) -> Cells:
+    """Measure the cells of planes (z, y, x), each plane for itself; what is a hole has no part in it."""
     size = [-(-n // CELL) for n in planes.shape[1:]]
     # The last cell ends with the image, whole: a sliver of pixels has no steady median.
     rows, columns = (
@@ -48,35 +87,62 @@ def look(planes: np.ndarray) -> Cells:
     )
     cells = planes[:, rows[:, None], columns] if np.any(np.mod(planes.shape[1:], CELL)) else planes
     cells = np.ascontiguousarray(cells.reshape(len(planes), size[0], CELL, size[1], CELL).swapaxes(2, 3))
-    spread = np.minimum(_spread(cells, axis=3), _spread(cells, axis=4))
+    spread = np.minimum(_spread(cells, axis=3, hole=hole), _spread(cells, axis=4, hole=hole))
     cells = np.sort(cells.reshape(len(planes), *size, CELL * CELL), axis=-1)
-    count = CELL * CELL
-    floor, middle, ceiling = (cells[..., int(q * count)].astype(np.float32) for q in (0.02, 0.5, 0.98))
-    flat = cells[..., 0] == cells[..., -1]
+    # A hole is the least value: its voxels come first.
+    holes = np.zeros(cells.shape[:-1], int) if hole is None else (cells == hole.value).sum(-1)
+    count = CELL * CELL - holes
+
+    def ranked(share: float) -> np.ndarray:
+        rank = np.minimum(holes + (share * count).astype(int), CELL * CELL - 1)
+        return np.take_along_axis(cells, rank[..., None], -1)[..., 0]
+
+    floor, middle, ceiling = (ranked(share).astype(np.float32) for share in (0.02, 0.5, 0.98))
+    flat = ranked(0.0) == cells[..., -1]
+    data = (count / np.float32(CELL * CELL)).astype(np.float32)
     # Where noise covers a plane, the cells tell it.
-    cleaned = np.mean(~flat, axis=(1, 2)) < 2 * CONTINUED
-    return Cells(floor, ceiling, middle, spread, flat, _roughness(planes[cleaned], middle[cleaned]))
+    cleaned = np.mean(~flat, axis=(1, 2)) < 2 * CONTINUED * np.mean(data > 0, axis=(1, 2))
+    return Cells(floor, ceiling, middle, spread, flat, data, _roughness(planes[cleaned], middle[cleaned]))
 
 
-def _spread(cells: np.ndarray, *, axis: int) -> np.ndarray:
+def _spread(cells: np.ndarray, *, axis: int, hole: Hole | None) -> np.ndarray:
     """float32 (z, rows, columns): sigma of the noise from differences of voxels that lie APART pixels apart.
 
     Haze and tissue vary over more pixels than that, noise of a smoothed or enlarged image over fewer. Their root
     mean square, not their median: where most voxels are alike and few are bright, those few are the noise. The
-    largest 2 % are cut, as a bright speck or a thin neurite would be.
+    largest 2 % are cut, as a bright speck or a thin neurite would be. Differences to a hole are none; 0 where too few
+    are left.
     """
     place = [slice(None)] * 5
     place[7 - axis] = slice(None, None, 2)  # every second line tells as much
     place[axis] = slice(APART, None)
-    after = cells[tuple(place)].astype(np.float32)
+    one = cells[tuple(place)]
     place[axis] = slice(None, -APART)
-    after -= cells[tuple(place)]
+    other = cells[tuple(place)]
+    after = one.astype(np.float32)
+    after -= other
     differences = np.abs(after, out=after).reshape(*cells.shape[:3], -1)
+    if hole is not None:
+        return _root_mean_square(
+            differences, ((one != hole.value) & (other != hole.value)).reshape(differences.shape)
+        )
     most = int(0.98 * differences.shape[-1])
     differences.partition(most, axis=-1)
     np.minimum(differences, differences[..., most, None], out=differences)
     square = np.einsum("...i,...i->...", differences, differences) / differences.shape[-1]
     return np.sqrt(square / 2) / np.float32(_DIFFERENCE)
+
+
+def _root_mean_square(differences: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """`_spread` of the known ones of the differences (z, rows, columns, n)."""
+    count = known.sum(-1)
+    differences = np.sort(np.where(known, differences, np.inf), axis=-1)
+    most = np.take_along_axis(differences, (0.98 * count).astype(int)[..., None], -1)
+    inside = np.arange(differences.shape[-1]) < count[..., None]
+    square = np.where(inside, np.minimum(differences, most), 0) ** 2
+    mean = square.sum(-1) / np.maximum(count, 1)
+    found = np.sqrt(mean / 2) / np.float32(_DIFFERENCE)
+    return np.where(count >= LEAST_PAIRS, found, 0).astype(np.float32)
 
 
 def _roughness(planes: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -100,10 +100,14 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
         sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
+    looked_at = np.concatenate(sample)
+    hole = intensity.find_hole(looked_at)
+    if hole is not None:
+        cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
     seen = intensity.join(cells)
     instead = intensity.lost_planes(seen)
     for plane, other in instead.items():
         array[plane] = array[other]
     seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
-    level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui")
+    level = intensity.levels(seen, looked_at, integers=array.dtype.kind in "ui", hole=hole)
     return digest.hexdigest(), level, instead

@@ -1,10 +1,12 @@
 """What the tracer knows of an image: the probability of neurite, its light, and where its voxels lie."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from pipeline import intensity
 from pipeline.intensity import CELL, Levels
 from pipeline.swc import um_to_voxel, voxel_to_um
 
@@ -28,16 +30,33 @@ class Light:
         """Whether the background was cut away: its noise is not known, and taken as that of the bright voxels."""
         return bool(self.level.noise.min() == self.level.noise.max())
 
+    @cached_property
+    def _jumps(self) -> np.ndarray:
+        return intensity.jumps(self.level)
+
+    @cached_property
+    def _hole(self) -> np.ndarray | None:
+        """uint8 (z, y, x): 1 where the image holds no data; None where it does everywhere."""
+        hole = self.level.summary.get("hole")
+        return None if hole is None else (self.counts == hole).view(np.uint8)
+
     def at(self, points_zyx: np.ndarray) -> np.ndarray:
         """float32 (...), sigma, at fractional voxels (..., 3): trilinear, the border repeated."""
         points = np.moveaxis(np.asarray(points_zyx, float), -1, 0)
         cell = np.stack([points[0], *((points[1:] + 0.5) / CELL - 0.5)])
-        low, high, noise = (
-            _linear(each, cell) for each in (self.level.low, self.level.high, self.level.noise)
-        )
+        low, high = (_linear(each, cell) for each in (self.level.low, self.level.high))
+        if self._jumps.any():
+            before = _index(np.floor(np.maximum(cell, 0)), self._jumps.shape)
+            near = self._jumps[before]
+            own = _index(cell, self._jumps.shape)
+            low, high = (
+                np.where(near, a[own], b) for a, b in ((self.level.low, low), (self.level.high, high))
+            )
         # Around something large the noise of a cell is that of its light: no more than the volume's.
-        noise = np.minimum(noise, self.level.summary["noise"])
+        noise = np.minimum(_linear(self.level.noise, cell), self.level.summary["noise"])
         counts = _linear(self.counts, points)
+        if self._hole is not None:  # as if the background went on there
+            counts += _linear(self._hole, points) * (low - self.level.summary["hole"])
         return (counts - np.clip(counts, low, np.maximum(high, low))) / noise
 
 
@@ -71,6 +90,11 @@ class Field:
     def last_xyz(self) -> np.ndarray:
         """um: the centre of the last voxel; the centre of the first one is 0."""
         return voxel_to_um(np.array(self.shape) - 1, self.voxel_size)
+
+
+def _index(points: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Points (3, ...) -> indices of the nearest elements of an array of that shape."""
+    return tuple(np.clip(np.rint(at).astype(int), 0, size - 1) for at, size in zip(points, shape))
 
 
 def _linear(volume: np.ndarray, points: np.ndarray) -> np.ndarray:
