@@ -80,7 +80,7 @@ def save_slices(path: Path, module) -> Path:
     """Weights of a slice segmenter of light microscopy with its contract, and where they are."""
     from pipeline.network import weights
 
-    weights.save(path, module, levels="noise 2", voxel_um=((0.2,) * 3, (3.2, 0.8, 0.8)), card={})
+    weights.save(path, module, levels="share 1", voxel_um=((0.2,) * 3, (3.2, 0.8, 0.8)), card={})
     return path
 
 

@@ -1,8 +1,9 @@
 """From counts of a detector to the grey that the network sees: one rule for training and inference.
 
-The network sees light above the background in units of the noise. Both are measured in small squares of each
-plane, so that offset, gain, pedestal, haze, vignetting, flickering planes and steps between tiles move nothing,
-and what holds no data (padding, black planes) has no say.
+The network sees light above the background, as a share of that of the brightest voxels; those count as so many times
+the noise at least. Background and noise are measured in small squares of each plane, so that offset, gain, pedestal,
+haze, flickering planes and steps between tiles move nothing, and what holds no data (padding, black planes,
+what was cut away around a neuron) has no say.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,11 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.intensity.cells import CELL, Cells, Hole, find_hole, join, look, lost_planes
-from pipeline.intensity.estimate import STEP, VERSION, Levels, levels, sample_step
+from pipeline.intensity.estimate import PERCENTILES, STEP, VERSION, Levels, levels, sample_step
 
 __all__ = [
     "CELL",
+    "PERCENTILES",
     "VERSION",
     "Cells",
     "Hole",
@@ -30,6 +32,8 @@ __all__ = [
 Box = list[tuple[int, int]]
 # What an image must have to go without a warning: data in so much of it, no more white than that, signal (sigma).
 LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
+# Sigma: where grey is 0, and the least light at which it may be 1.
+BLACK, DARKEST_WHITE = 1.0, 40.0
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 
 
@@ -118,16 +122,15 @@ def _between(at: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve(sigmas: np.ndarray) -> np.ndarray:
-    """Grey in [0, 1] of light in units of the noise (0 or more); float32.
+    """Grey in [0, 1] of light in units of the noise (0 or more); float32. Linear within the noise, logarithmic above.
 
-    Linear within the noise, logarithmic above: noise looks alike in every image, a misjudged noise shifts the
-    grey of all neurites by the same little amount, and thin dim neurites keep their contrast beside bright ones.
+    Thin dim neurites keep their contrast beside bright ones: for finding ridges, and for pictures.
     """
     grey = np.arcsinh(np.asarray(sigmas, np.float32) / np.float32(KNEE))
     return np.minimum(grey * np.float32(1 / np.arcsinh(WHITE / KNEE)), 1)
 
 
-def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str = "noise 2") -> np.ndarray:
+def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str = "share 1") -> np.ndarray:
     """What the network sees of counts: float32 in [0, 1], shape of `voxels`.
 
     level: of the whole volume (ingest), never of a window: an empty window stays empty and no result depends on how
@@ -138,23 +141,24 @@ def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str
     return LEVELS[rule](voxels, level, box)
 
 
-def above_noise(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
-    """`curve` of the `light`: for light microscopy."""
-    return curve(light(voxels, level, box))
-
-
-def between_percentiles(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
-    """Square root of the light between the volume's darkest and brightest voxels: the rule of the first weights."""
-    return np.sqrt(_share(voxels, level))
-
-
-def between_percentiles_evenly(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
-    """The same of an image whose background is even: padding, steps and haze have the background of the rest.
-
-    In an image without them it is `between_percentiles`: the first weights serve as they are.
-    """
+def above_share(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+    """`share` of the light above the background: for light microscopy."""
+    noise = level.summary["noise"]
+    bright = (level.summary["brightest"] - level.summary["background"]) / noise
     counts = _above_counts(voxels, level, box or [(0, n) for n in voxels.shape])
-    return np.sqrt(_share(np.maximum(counts + np.float32(level.summary["background"]), 0, out=counts), level))
+    return share(np.divide(counts, np.float32(noise), out=counts), bright)
+
+
+def share(sigmas: np.ndarray, brightest: float) -> np.ndarray:
+    """float32 in [0, 1]: square root of the light's share of that of the brightest voxels of a volume.
+
+    sigmas, brightest: in units of the noise. BLACK of it is taken off, and the brightest count as DARKEST_WHITE at
+    least: noise stays as dark as in images with signal.
+    """
+    white = max(brightest, DARKEST_WHITE)
+    light = (np.asarray(sigmas, np.float32) - np.float32(BLACK)) * np.float32(1 / (white - BLACK))
+    np.clip(light, 0, 1, out=light)
+    return np.sqrt(light, out=light)
 
 
 def as_stored(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
@@ -193,9 +197,7 @@ def doubts(summary: dict[str, float]) -> list[str]:
 
 # Rules by which counts become grey, named in the header of the weights that were trained with them.
 LEVELS: dict[str, Callable[[np.ndarray, Levels, Box | None], np.ndarray]] = {
-    "noise 2": above_noise,
-    "percentiles 1": between_percentiles,
-    "percentiles 2": between_percentiles_evenly,
+    "share 1": above_share,
     "bytes 1": as_stored,
 }
 

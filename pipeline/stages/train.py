@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.training.slices import SliceTask
 
 # The rule of grey that a new training learns (intensity.LEVELS).
-LEVELS = "noise 2"
+LEVELS = "share 1"
 # Batches of steps beyond this are never trained on.
 UNSEEN = 10**6
 
@@ -209,7 +209,7 @@ def write_card(settings: Train, architecture: "Architecture", names: list[str], 
         f"- start: {settings.start or 'random'}, transfer: {settings.transfer}",
         f"- trained on three quarters of: {', '.join(names) or 'nothing'}; {settings.remade} parts of them remade",
         f"- simulated scenes: {settings.simulated}, {settings.simulated_share:.0%} of the windows",
-        f"- input: {LEVELS}, light above the background in units of the noise",
+        f"- input: {LEVELS}, light above the background, square root of its share of that of the brightest voxels",
         f"- steps: {len(steps)} of {settings.batch} windows, seed {settings.seed}, weights averaged over steps",
         "- score of what was kept back (Dice of the images' other quarters and of scenes, less ten times the share of "
         f"noise taken for neurite), last step: {score[-1] if score else 'none'}",

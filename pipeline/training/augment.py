@@ -18,7 +18,7 @@ def sample_window(
     """Return (window (depth, tile, tile) in [0, 1], target (tile, tile), weight (tile, tile)), all float32."""
     window, distance, counts = _cut(rng, pair, depth, tile)
     window, distance, counts = _flip(rng, window, distance, counts)
-    window = change_image(rng, window)
+    window = change_image(rng, window, brightest=pair.brightest)
     target = (distance <= 0).astype(np.float32)
     weight = counts * ((distance <= 0) | (distance > RIM)).astype(np.float32)
     return window, target, weight
@@ -35,21 +35,25 @@ def overlay(
     return np.maximum(first[0], second[0]), target, weight
 
 
-def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
+def change_image(rng: np.random.Generator, window: np.ndarray, *, brightest: float) -> np.ndarray:
     """Staining, haze, blur, noise, a lost slice, saturation, rounding; (D, S, S) float32 grey in [0, 1].
 
-    window: light in units of the noise (intensity.light). Noise that is added is counted: the unit grows with
-    it, so that noise has one look in every window, as ingest would give it. How well ingest measures is drawn
-    too.
+    window: light in units of the noise (intensity.light). brightest: of its volume; now and then something brighter
+    lies elsewhere. Noise that is added is counted: the unit grows with it, as ingest would measure it. How well
+    ingest measures is drawn too.
     """
     light = window.astype(np.float32)
     unit = 1.0
+    if rng.random() < 0.3:
+        brightest *= np.exp(rng.uniform(0, np.log(4)))
     if rng.random() < 0.15:
         light = light * _smooth_field(rng, light.shape, low=0.15, high=1.0)
     if rng.random() < 0.12:
         light = ndimage.gaussian_filter(light, (0, *[rng.uniform(0.3, 1.1)] * 2))
     if rng.random() < 0.25:
-        light = light * np.float32(np.exp(rng.uniform(np.log(0.2), 0)))
+        dimmed = np.float32(np.exp(rng.uniform(np.log(0.2), 0)))
+        light = light * dimmed
+        brightest *= rng.choice([1.0, dimmed])  # all of it, or what lies elsewhere is not
     if rng.random() < 0.15:
         light = light + _smooth_field(rng, light.shape, low=0.0, high=rng.uniform(0.5, 5))
     if rng.random() < 0.3:
@@ -67,14 +71,15 @@ def change_image(rng: np.random.Generator, window: np.ndarray) -> np.ndarray:
         lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
         light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
     if rng.random() < 0.25:
-        light = np.minimum(light, np.float32(np.exp(rng.uniform(np.log(5), np.log(100)))))
+        saturated = np.exp(rng.uniform(np.log(5), np.log(100)))
+        light, brightest = np.minimum(light, np.float32(saturated)), min(brightest, saturated)
     if rng.random() < 0.3:
         step = np.float32(rng.uniform(0.2, 2))
         light = np.rint(light / step) * step
     if rng.random() < 0.3:
         light = light + np.float32(rng.uniform(-0.7, 0.7))
     unit *= np.exp(rng.normal(0, 0.25))
-    return intensity.curve(np.maximum(light / np.float32(unit), 0))
+    return intensity.share(light / np.float32(unit), brightest / unit)
 
 
 def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pipeline import intensity
 from pipeline.rasterise import tube_distance
 from pipeline.swc import Tree, um_to_voxel
 from pipeline.training import align
@@ -27,8 +28,8 @@ class Pair:
 
     image: float16, light in units of the noise (intensity.light), at most BRIGHTEST. distance: float16, in-plane
     voxels to the nearest neurite's surface, negative inside, at most REACH. counts: bool, False where the truth
-    is not known. foreground, bright: (n, 3) int32 voxels inside neurites, and bright voxels outside (what is
-    easily mistaken).
+    is not known. foreground, bright: (n, 3) int32 voxels inside neurites, and bright voxels outside (what is easily
+    mistaken). brightest: light of the brightest voxels of its volume.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Pair:
     counts: np.ndarray
     foreground: np.ndarray
     bright: np.ndarray
+    brightest: float
 
 
 def from_tree(
@@ -94,7 +96,14 @@ def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray
         counts=counts,
         foreground=np.argwhere(inside).astype(np.int32),
         bright=np.argwhere(easily_mistaken).astype(np.int32),
+        brightest=brightest(image),
     )
+
+
+def brightest(image: np.ndarray) -> float:
+    """As ingest measures it. image: light in units of the noise."""
+    step = intensity.sample_step(image.shape)
+    return float(np.percentile(image[::step, ::step, ::step], intensity.PERCENTILES[1]))
 
 
 def _untraced(

@@ -31,6 +31,7 @@ def part(pair: Pair, box: tuple[slice, slice, slice], name: str = "") -> Pair:
         counts=pair.counts[box],
         foreground=inside(pair.foreground),
         bright=inside(pair.bright),
+        brightest=pair.brightest,
     )
 
 
@@ -43,7 +44,9 @@ def retaken(rng: np.random.Generator, pair: Pair, *, shape_zyx: tuple[int, int, 
     scale = min(random_signal(rng) / max(median, 1.0), 1.0 if noisy else 6.0)
     image = picture(rng, light * np.float32(scale), own_noise=min(scale, 0.95) if noisy else 0.0)
     seen = intensity.light(image, intensity.measure(image))
-    return replace(cut, image=np.minimum(seen, pairs.BRIGHTEST).astype(np.float16))
+    return replace(
+        cut, image=np.minimum(seen, pairs.BRIGHTEST).astype(np.float16), brightest=pairs.brightest(seen)
+    )
 
 
 def grown_in(rng: np.random.Generator, pair: Pair, voxels, *, shape_zyx: tuple[int, int, int]) -> Pair | None:

@@ -138,4 +138,9 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=1)  # a slice at a time
     for z in planes:
         light = blocks.read_clamped(pair.image, grid.reach(plan.blocks[z]))
-        yield predict_block(run, intensity.curve(light), plan.blocks[z], grid, device=device.type)[0, 0] > 0.5
+        yield (
+            predict_block(
+                run, intensity.share(light, pair.brightest), plan.blocks[z], grid, device=device.type
+            )[0, 0]
+            > 0.5
+        )
