@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from pipeline import config, rasterise
 from pipeline.simulation.views import PAIR_ZYX, touching_places, two_neurons
@@ -113,6 +114,24 @@ def test_a_loop_that_was_opened_is_closed_where_foreground_lies_between():
     (loop,) = crossing.opened_loops(tree, bright)
     assert {tuple(tree.xyz[row]) for row in loop} == {(23.5, 22, 10), (26.5, 22, 10)}
     assert crossing.opened_loops(tree, dark()) == []
+
+
+def test_sections_are_stained_alike_as_normal_deviates_about_a_common_mean_are():
+    """The log odds of two sharings out differ as the densities of their covariances do."""
+    rng = np.random.default_rng(0)
+    residual, weight = rng.normal(0, 0.4, 6), rng.uniform(0.2, 1, 6)
+
+    def density(rows):
+        spread = np.diag(split.OF_SECTIONS**2 / weight[rows]) + split.OF_NEURONS**2
+        return multivariate_normal(cov=spread).logpdf(residual[rows])
+
+    def odds(rows):
+        return split.alike(residual[rows], weight[rows])
+
+    for one, two in (([0, 1, 2], [3, 4, 5]), ([0], [1, 2, 3, 4, 5])):
+        together = one + two
+        expected = density(together) - density(one) - density(two)
+        assert odds(together) - odds(one) - odds(two) == pytest.approx(expected)
 
 
 def test_all_neurons_of_an_image_in_which_two_cross_are_two_trees():
