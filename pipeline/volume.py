@@ -21,7 +21,7 @@ from pipeline.intensity import Levels
 ZarrArray = Any
 
 # What ingest says of a volume's levels in its attributes (see intensity.Levels).
-SUMMARY = ("background", "noise", "data", "darkest", "brightest", "saturated", "levels")
+SUMMARY = ("background", "noise", "data", "darkest", "brightest", "saturated", "cleaned", "hole", "levels")
 # Our own key beside "ome" in the attributes of a volume.
 ATTRIBUTES = "stack2swc"
 # A slab is one chunk high: whole planes of this many bytes at most (one plane where a plane is larger).
@@ -137,7 +137,7 @@ def read_levels(path: Path) -> Levels:
         raise InputError(path, "a volume without levels of this version", "a volume written by ingest")
     cells: Any = group["levels"]
     low, high, noise = (np.asarray(cells[name][:]) for name in ("low", "high", "noise"))
-    return Levels(low, high, noise, {name: summary[name] for name in SUMMARY})
+    return Levels(low, high, noise, {name: summary[name] for name in SUMMARY if name in summary})
 
 
 def open_volume(path: Path) -> Volume:

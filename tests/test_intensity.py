@@ -242,3 +242,20 @@ def test_what_compression_leaves_of_noise_is_no_signal():
     level = intensity.measure(image)
     assert intensity.above(image, level).max() < intensity.LEAST_SIGNAL
     assert any("hardly any signal" in said for said in intensity.doubts(level.summary))
+
+
+def test_levels_are_read_as_they_were_written(tmp_path, stack, line):
+    """A hole too: without it the light of what holds no data would be far below the background."""
+    from scipy.ndimage import binary_dilation
+
+    from pipeline import volume
+
+    image = np.where(binary_dilation(line, iterations=6), stack, 0).astype(np.uint8)
+    level = intensity.measure(image)
+    path = tmp_path / "image.zarr"
+    volume.create(path, shape=image.shape, dtype=image.dtype, voxel_size=(1.0, 0.4, 0.4))
+    volume.write_levels(path, level)
+    volume.describe(path, dict(level.summary))
+    read = volume.read_levels(path)
+    assert read.summary == level.summary
+    np.testing.assert_array_equal(intensity.above(image, read), intensity.above(image, level))

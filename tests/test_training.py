@@ -83,7 +83,7 @@ def test_a_neurite_that_is_lost_in_the_noise_is_none_and_a_dim_one_does_not_coun
 
 
 def test_a_window_and_its_target_stay_together_whatever_is_flipped_and_zoomed(pair, monkeypatch):
-    monkeypatch.setattr(augment, "change_image", lambda rng, window, brightest: window)
+    monkeypatch.setattr(augment, "change_image", lambda rng, window, **about: window)
     for seed in range(40):
         rng = np.random.default_rng(seed)
         window, target, weight = augment.sample_window(rng, pair, depth=5, tile=32)
@@ -96,7 +96,9 @@ def test_a_window_and_its_target_stay_together_whatever_is_flipped_and_zoomed(pa
 def test_changes_keep_the_window_in_its_range_and_its_type():
     window = 20 * np.random.default_rng(0).random((5, 32, 32), np.float32)
     for seed in range(60):
-        changed = augment.change_image(np.random.default_rng(seed), window, brightest=20.0)
+        changed = augment.change_image(
+            np.random.default_rng(seed), window, brightest=20.0, cleaned=seed % 2 == 0
+        )
         assert changed.dtype == np.float32
         assert changed.shape == window.shape
         assert changed.min() >= 0
@@ -247,7 +249,9 @@ def test_training_on_one_tube_finds_it(tmp_path, pair):
 def test_a_window_of_one_slice_is_changed_without_a_neighbour_to_lose():
     window = np.random.default_rng(0).random((1, 32, 32), np.float32)
     for seed in range(200):
-        assert augment.change_image(np.random.default_rng(seed), window, brightest=20.0).shape == (1, 32, 32)
+        assert augment.change_image(
+            np.random.default_rng(seed), window, brightest=20.0, cleaned=seed % 2 == 0
+        ).shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize(

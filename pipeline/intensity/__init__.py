@@ -146,17 +146,17 @@ def above_share(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np
     noise = level.summary["noise"]
     bright = (level.summary["brightest"] - level.summary["background"]) / noise
     counts = _above_counts(voxels, level, box or [(0, n) for n in voxels.shape])
-    return share(np.divide(counts, np.float32(noise), out=counts), bright)
+    return share(np.divide(counts, np.float32(noise), out=counts), bright, cleaned=level.cleaned)
 
 
-def share(sigmas: np.ndarray, brightest: float) -> np.ndarray:
+def share(sigmas: np.ndarray, brightest: float, *, cleaned: bool) -> np.ndarray:
     """float32 in [0, 1]: square root of the light's share of that of the brightest voxels of a volume.
 
-    sigmas, brightest: in units of the noise. BLACK of it is taken off, and the brightest count as DARKEST_WHITE at
-    least: noise stays as dark as in images with signal.
+    sigmas, brightest: in units of the noise. The brightest count as DARKEST_WHITE at least: noise stays as dark as in
+    images with signal. BLACK is taken off, but not where an image was cleaned: what is left is no noise.
     """
-    white = max(brightest, DARKEST_WHITE)
-    light = (np.asarray(sigmas, np.float32) - np.float32(BLACK)) * np.float32(1 / (white - BLACK))
+    white, black = max(brightest, DARKEST_WHITE), 0.0 if cleaned else BLACK
+    light = (np.asarray(sigmas, np.float32) - np.float32(black)) * np.float32(1 / (white - black))
     np.clip(light, 0, 1, out=light)
     return np.sqrt(light, out=light)
 

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.intensity.cells import CONTINUED, Cells, Hole, noise_from_roughness
 
 # Levels and the curve of grey decide what weights mean: a change of either asks for new weights, and a name in LEVELS.
-VERSION = 2
+VERSION = 3
 # Voxels looked at for the least and the greatest brightness, and the percentiles that are taken for them.
 SAMPLE_VOXELS, PERCENTILES = 4_000_000, (0.1, 99.99)
 # Bright things narrower than this many cells are no background: a soma of 60 pixels radius has 7.5.
@@ -29,13 +29,18 @@ class Levels:
     low, high: the background; they differ only beside steps, where it may be either. noise: sigma.
     summary: background, noise (medians), data (share of the volume that is not padding), darkest and brightest
     (PERCENTILES of all voxels), saturated (share of the voxels that are as bright
-    as the brightest), hole (the value of voxels without data, where there is one), for attributes.
+    as the brightest), cleaned (1 or 0), hole (the value of voxels without data, where there is one), for attributes.
     """
 
     low: np.ndarray
     high: np.ndarray
     noise: np.ndarray
     summary: dict[str, float]
+
+    @property
+    def cleaned(self) -> bool:
+        """Whether the background was cut away: its noise is a guess from what was left, everywhere alike."""
+        return bool(self.summary["cleaned"])
 
 
 def sample_step(shape_zyx: tuple[int, int, int]) -> int:
@@ -49,7 +54,7 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     hole: what the cells were told.
     """
     empty = _padding(cells)
-    noise = _noise(cells, empty, integers)
+    noise, cleaned = _noise(cells, empty, integers)
     if hole is not None:  # little but the neuron is left: its own light is in what the cells say
         noise = np.minimum(noise, np.float32(hole.noise))
     background = _background(cells.middle, empty)
@@ -64,6 +69,7 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
         "saturated": float(np.mean(sample == sample.max()))
         if integers and sample.max() > sample.min()
         else 0.0,
+        "cleaned": float(cleaned),
         "levels": VERSION,
     }
     if hole is not None:
@@ -181,8 +187,8 @@ def _fill(values: np.ndarray) -> np.ndarray:
     return values[tuple(nearest)]
 
 
-def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
-    """Sigma of the noise of the background around each cell, (z, rows, columns) float32.
+def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> tuple[np.ndarray, bool]:
+    """Sigma of the noise of the background around each cell, (z, rows, columns) float32; whether it was cut away.
 
     The quarter of the cells that are quietest have no neurite. A cleaned image has no such cells: there it is
     the roughness of what was left, everywhere alike.
@@ -198,10 +204,10 @@ def _noise(cells: Cells, empty: np.ndarray, integers: bool) -> np.ndarray:
         contrast = float(np.max(cells.ceiling[data] - cells.middle[data], initial=0.0))
         if integers and contrast < LEAST_STEPS:
             least = max(least, contrast)
-        return np.full(shape, max(rough, least) or contrast / 100 or 1.0, np.float32)
+        return np.full(shape, max(rough, least) or contrast / 100 or 1.0, np.float32), True
     whole = float(np.quantile(cells.spread[live], 0.25))
     around = np.where(live, cells.spread, np.nan).astype(np.float32)
     filled = _fill(around)
     local = ndimage.percentile_filter(filled, 25, (3, WIDEST, WIDEST), mode="nearest")
     local = ndimage.uniform_filter(local, (1, 5, 5), mode="nearest")
-    return np.maximum(np.clip(local, 0.5 * whole, 4 * whole), np.float32(max(least, 1e-12)))
+    return np.maximum(np.clip(local, 0.5 * whole, 4 * whole), np.float32(max(least, 1e-12))), False

@@ -15,7 +15,7 @@ VERSIONS = {
     "draw": 2,
     "simulate": 1,
     "dino": 1,
-    "train": 3,
+    "train": 4,
     "train_em": 1,
     "ablation_lm_score": 3,
     "ablation_lm_table": 3,

@@ -155,7 +155,14 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
             moved = swc.Tree(
                 tree.xyz - [0, 0, first * image.voxel_size[0]], tree.radius, tree.parent, tree.type
             )
-            return pairs.from_tree(row.sample, light(first, last), [moved], image.voxel_size, complete=False)
+            return pairs.from_tree(
+                row.sample,
+                light(first, last),
+                [moved],
+                image.voxel_size,
+                complete=False,
+                cleaned=level.cleaned,
+            )
     else:
         labels = images.open_image(row.reference)
         if labels.shape != image.shape or labels.dtype.kind not in "ui":
@@ -165,7 +172,8 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
             )
 
         def make(first: int, last: int) -> "Pair":
-            return pairs.from_labels(row.sample, light(first, last), labels.array[first:last])
+            seen = labels.array[first:last]
+            return pairs.from_labels(row.sample, light(first, last), seen, cleaned=level.cleaned)
 
     return store.in_slabs(row.sample, image.shape, make, folder=work), Counts(image.array)
 

@@ -64,7 +64,7 @@ def wanted(field: Field, signal: float) -> float:
 
     There the noise is that of bright voxels, which is more than that of dim ones, and what had no signal is gone.
     """
-    return 0.0 if field.light is not None and field.light.cleaned else signal
+    return 0.0 if field.light is not None and field.light.level.cleaned else signal
 
 
 def lit(forest: Tree, field: Field, *, signal: float) -> np.ndarray:

@@ -25,11 +25,6 @@ class Light:
     counts: np.ndarray
     level: Levels
 
-    @property
-    def cleaned(self) -> bool:
-        """Whether the background was cut away: its noise is not known, and taken as that of the bright voxels."""
-        return bool(self.level.noise.min() == self.level.noise.max())
-
     @cached_property
     def _jumps(self) -> np.ndarray:
         return intensity.jumps(self.level)

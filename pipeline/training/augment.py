@@ -18,7 +18,7 @@ def sample_window(
     """Return (window (depth, tile, tile) in [0, 1], target (tile, tile), weight (tile, tile)), all float32."""
     window, distance, counts = _cut(rng, pair, depth, tile)
     window, distance, counts = _flip(rng, window, distance, counts)
-    window = change_image(rng, window, brightest=pair.brightest)
+    window = change_image(rng, window, brightest=pair.brightest, cleaned=pair.cleaned)
     target = (distance <= 0).astype(np.float32)
     weight = counts * ((distance <= 0) | (distance > RIM)).astype(np.float32)
     return window, target, weight
@@ -35,15 +35,17 @@ def overlay(
     return np.maximum(first[0], second[0]), target, weight
 
 
-def change_image(rng: np.random.Generator, window: np.ndarray, *, brightest: float) -> np.ndarray:
+def change_image(
+    rng: np.random.Generator, window: np.ndarray, *, brightest: float, cleaned: bool
+) -> np.ndarray:
     """Staining, haze, blur, noise, a lost slice, saturation, rounding; (D, S, S) float32 grey in [0, 1].
 
     window: light in units of the noise (intensity.light). brightest: of its volume; now and then something brighter
-    lies elsewhere. Noise that is added is counted: the unit grows with it, as ingest would measure it. How well
-    ingest measures is drawn too.
+    lies elsewhere. cleaned: whether its background was cut away; where noise is added it is no more. Noise that is
+    added is counted: the unit grows with it, as ingest would measure it. How well ingest measures is drawn too.
     """
     light = window.astype(np.float32)
-    unit = 1.0
+    unit, noisy = 1.0, False
     if rng.random() < 0.3:
         brightest *= np.exp(rng.uniform(0, np.log(4)))
     if rng.random() < 0.15:
@@ -62,11 +64,11 @@ def change_image(rng: np.random.Generator, window: np.ndarray, *, brightest: flo
         light = light + np.sqrt(sigma**2 + photon * light, dtype=np.float32) * rng.standard_normal(
             light.shape, np.float32
         )
-        unit = np.hypot(unit, sigma)
+        unit, noisy = np.hypot(unit, sigma), True
     if rng.random() < 0.2:
         sigma = rng.uniform(0.2, 1.5)
         light = light + np.float32(sigma) * _grain(rng, light.shape)
-        unit = np.hypot(unit, sigma)
+        unit, noisy = np.hypot(unit, sigma), True
     if rng.random() < 0.04 and len(light) > 1:
         lost = rng.choice([index for index in range(len(light)) if index != len(light) // 2])
         light[lost] = 0 if rng.random() < 0.5 else light[len(light) // 2]
@@ -79,7 +81,7 @@ def change_image(rng: np.random.Generator, window: np.ndarray, *, brightest: flo
     if rng.random() < 0.3:
         light = light + np.float32(rng.uniform(-0.7, 0.7))
     unit *= np.exp(rng.normal(0, 0.25))
-    return intensity.share(light / np.float32(unit), brightest / unit)
+    return intensity.share(light / np.float32(unit), brightest / unit, cleaned=cleaned and not noisy)
 
 
 def _cut(rng: np.random.Generator, pair: Pair, depth: int, tile: int):

@@ -134,8 +134,10 @@ def _scene(seed: int, index: int, empty_share: float) -> Pair:
     rng = np.random.default_rng([seed, index])
     if rng.random() < empty_share:
         image = empty_scene(rng, shape_zyx=SCENE_ZYX)
-        return pairs.empty(f"empty {index}", intensity.light(image, intensity.measure(image)))
+        level = intensity.measure(image)
+        return pairs.empty(f"empty {index}", intensity.light(image, level), cleaned=level.cleaned)
     voxel_size = random_voxel_size(rng)
     image, trees = random_scene(rng, shape_zyx=SCENE_ZYX, voxel_size=voxel_size)
-    seen = intensity.light(image, intensity.measure(image))
-    return pairs.from_tree(f"scene {index}", seen, trees, voxel_size, complete=True)
+    level = intensity.measure(image)
+    seen = intensity.light(image, level)
+    return pairs.from_tree(f"scene {index}", seen, trees, voxel_size, complete=True, cleaned=level.cleaned)

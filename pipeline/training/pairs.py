@@ -29,7 +29,7 @@ class Pair:
     image: float16, light in units of the noise (intensity.light), at most BRIGHTEST. distance: float16, in-plane
     voxels to the nearest neurite's surface, negative inside, at most REACH. counts: bool, False where the truth
     is not known. foreground, bright: (n, 3) int32 voxels inside neurites, and bright voxels outside (what is easily
-    mistaken). brightest: light of the brightest voxels of its volume.
+    mistaken). brightest: light of the brightest voxels of its volume. cleaned: whether its background was cut away.
     """
 
     name: str
@@ -39,10 +39,17 @@ class Pair:
     foreground: np.ndarray
     bright: np.ndarray
     brightest: float
+    cleaned: bool
 
 
 def from_tree(
-    name: str, image: np.ndarray, trees: list[Tree], voxel_size: tuple[float, float, float], *, complete: bool
+    name: str,
+    image: np.ndarray,
+    trees: list[Tree],
+    voxel_size: tuple[float, float, float],
+    *,
+    complete: bool,
+    cleaned: bool = False,
 ) -> Pair:
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
@@ -63,10 +70,10 @@ def from_tree(
     counts = np.ones(image.shape, bool)
     if not complete:
         counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
-    return _pair(name, image, distance / pixel, counts)
+    return _pair(name, image, distance / pixel, counts, cleaned)
 
 
-def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
+def from_labels(name: str, image: np.ndarray, labels: np.ndarray, *, cleaned: bool = False) -> Pair:
     """Pair an image with sparse voxel labels (TRAILMAP's codes: 0 unlabelled ... 4 rim).
 
     People label voxels by what they see: those no brighter than FAINT, after a little smoothing, are background, those
@@ -77,15 +84,15 @@ def from_labels(name: str, image: np.ndarray, labels: np.ndarray) -> Pair:
     neurite = labels == NEURITE
     distance = np.where(neurite & (smooth < FAINT), np.float32(REACH), value[labels])
     counts = (labels != UNLABELLED) & ~(neurite & (smooth >= FAINT) & (smooth < DIM))
-    return _pair(name, image, distance, counts)
+    return _pair(name, image, distance, counts, cleaned)
 
 
-def empty(name: str, image: np.ndarray) -> Pair:
+def empty(name: str, image: np.ndarray, *, cleaned: bool = False) -> Pair:
     """Pair of an image (z, y, x, light in units of the noise) without any neurite."""
-    return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool))
+    return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool), cleaned)
 
 
-def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray) -> Pair:
+def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray, cleaned: bool) -> Pair:
     inside = (distance <= 0) & counts
     level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
     easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))
@@ -97,6 +104,7 @@ def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray
         foreground=np.argwhere(inside).astype(np.int32),
         bright=np.argwhere(easily_mistaken).astype(np.int32),
         brightest=brightest(image),
+        cleaned=cleaned,
     )
 
 

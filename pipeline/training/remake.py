@@ -7,7 +7,6 @@ import numpy as np
 from pipeline import intensity
 from pipeline.simulation.noise import picture
 from pipeline.simulation.scene import random_light, random_signal, random_voxel_size
-from pipeline.swc import Tree
 from pipeline.training import pairs
 from pipeline.training.pairs import Pair
 
@@ -32,6 +31,7 @@ def part(pair: Pair, box: tuple[slice, slice, slice], name: str = "") -> Pair:
         foreground=inside(pair.foreground),
         bright=inside(pair.bright),
         brightest=pair.brightest,
+        cleaned=pair.cleaned,
     )
 
 
@@ -43,9 +43,13 @@ def retaken(rng: np.random.Generator, pair: Pair, *, shape_zyx: tuple[int, int, 
     median = float(np.median(light[tuple(cut.foreground.T)])) if len(cut.foreground) else 20.0
     scale = min(random_signal(rng) / max(median, 1.0), 1.0 if noisy else 6.0)
     image = picture(rng, light * np.float32(scale), own_noise=min(scale, 0.95) if noisy else 0.0)
-    seen = intensity.light(image, intensity.measure(image))
+    taken = intensity.measure(image)
+    seen = intensity.light(image, taken)
     return replace(
-        cut, image=np.minimum(seen, pairs.BRIGHTEST).astype(np.float16), brightest=pairs.brightest(seen)
+        cut,
+        image=np.minimum(seen, pairs.BRIGHTEST).astype(np.float16),
+        brightest=pairs.brightest(seen),
+        cleaned=taken.cleaned,
     )
 
 
@@ -64,12 +68,10 @@ def grown_in(rng: np.random.Generator, pair: Pair, voxels, *, shape_zyx: tuple[i
     counts += light * np.float32(random_signal(rng) * level.summary["noise"])
     if voxels.dtype.kind in "ui":
         counts = np.rint(np.clip(counts, 0, np.iinfo(voxels.dtype).max)).astype(voxels.dtype)
-    seen = intensity.light(counts, intensity.measure(counts))
-    return _pair(pair.name, seen, trees, voxel_size)
-
-
-def _pair(name: str, seen: np.ndarray, trees: list[Tree], voxel_size: tuple[float, float, float]) -> Pair:
-    return pairs.from_tree(f"grown in {name}", seen, trees, voxel_size, complete=True)
+    taken = intensity.measure(counts)
+    seen = intensity.light(counts, taken)
+    name = f"grown in {pair.name}"
+    return pairs.from_tree(name, seen, trees, voxel_size, complete=True, cleaned=taken.cleaned)
 
 
 def _box(rng: np.random.Generator, pair: Pair, shape_zyx: tuple[int, int, int]) -> tuple[slice, slice, slice]:

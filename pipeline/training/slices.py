@@ -140,7 +140,11 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
         light = blocks.read_clamped(pair.image, grid.reach(plan.blocks[z]))
         yield (
             predict_block(
-                run, intensity.share(light, pair.brightest), plan.blocks[z], grid, device=device.type
+                run,
+                intensity.share(light, pair.brightest, cleaned=pair.cleaned),
+                plan.blocks[z],
+                grid,
+                device=device.type,
             )[0, 0]
             > 0.5
         )
