@@ -14,7 +14,7 @@ from typing import Annotated
 import cyclopts
 import numpy as np
 from scipy.spatial import cKDTree
-from simulated import WEIGHTS, _quiet, seen
+from simulated import WEIGHTS, quiet, seen
 
 from pipeline import config, dataset, swc, volume
 from pipeline.neurons import Neuron
@@ -74,7 +74,7 @@ def of_scene(number: int, weights: Path) -> Rows | None:
     rng = np.random.default_rng([number, 80])
     voxel_size = random_voxel_size(rng)
     image, trees = random_scene(rng, shape_zyx=SCENE_ZYX, voxel_size=voxel_size)
-    view = _quiet(seen, image, voxel_size, weights)
+    view = quiet(seen, image, voxel_size, weights)
     settings = config.Trace(neurons="all", min_length_um=5)
     found = neuron.trace(view.labels, view.field, settings).neurons
     return of_neurons(found, swc.joined(trees), view.field) if found else None

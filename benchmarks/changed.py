@@ -1,0 +1,213 @@
+"""A stack as other microscopes and people would have left it: F1 after each change. And noise without a neurite.
+
+python benchmarks/changed.py stack IMAGE REFERENCE --voxel-size 1.0,0.33,0.33 [--root x,y,z] [--only "step cut out"]
+python benchmarks/changed.py noise [--shape 64,512,512] [--only gauss,poisson]
+
+Every image goes through all stages in this process, with default settings.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cyclopts
+import numpy as np
+from scipy import ndimage
+from simulated import WEIGHTS, f1, quiet, seen
+
+from pipeline import config, images, swc
+from pipeline.errors import InputError
+from pipeline.tracing import neuron
+
+AMPLITUDES = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
+NOISE_UM = (1.0, 0.33, 0.33)
+app = cyclopts.App()
+Image = np.ndarray
+Change = Callable[[Image, np.random.Generator], Image]
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def black_planes(image: Image, rng: np.random.Generator) -> Image:
+    image = image.copy()
+    image[rng.choice(np.arange(1, len(image) - 1, 3), 8, replace=False)] = 0
+    return image
+
+
+def stepped(image: Image, rng: np.random.Generator) -> Image:
+    image = image.astype(float)
+    image[:, :, image.shape[2] // 2 :] += 60
+    return as_bytes(image)
+
+
+def vignetted(image: Image, rng: np.random.Generator) -> Image:
+    y, x = (np.linspace(-1, 1, n) for n in image.shape[1:])
+    return as_bytes(image * (1 - 0.25 * (y[:, None] ** 2 + x**2)))
+
+
+def salted(image: Image, rng: np.random.Generator) -> Image:
+    return np.where(rng.random(image.shape) < 0.002, 255, image).astype(np.uint8)
+
+
+def clouded(image: Image, rng: np.random.Generator) -> Image:
+    """On a pedestal, dimmer, under soft clouds and noise of one more sigma."""
+    sigma = max(float(image[image <= np.median(image) + 20].std()), 1.0)
+    clouds = 75 * ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), (1, 8, 8))
+    return as_bytes(60 + 0.6 * image + sigma * (clouds + rng.standard_normal(image.shape, np.float32)))
+
+
+def cleaned(image: Image, rng: np.random.Generator) -> Image:
+    """What lies below a threshold is 0, small pieces are removed."""
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    labels, count = ndimage.label(smooth > np.quantile(smooth, 0.99), np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= 60
+    large[0] = False
+    return np.where(large[labels], image, 0).astype(np.uint8)
+
+
+def cut_out(background: float) -> Change:
+    """Squares around what is bright keep a background with noise, what lies beyond is 0."""
+
+    def change(image: Image, rng: np.random.Generator) -> Image:
+        bright = cleaned(image, rng)[:, ::4, ::4] > 0
+        near = ndimage.maximum_filter(bright, (5, 7, 7)).repeat(4, 1).repeat(4, 2)
+        near = near[:, : image.shape[1], : image.shape[2]]
+        return np.where(near, as_bytes(0.8 * image + rng.normal(background, 3, image.shape)), 0).astype(
+            np.uint8
+        )
+
+    return change
+
+
+CHANGES: dict[str, Change] = {
+    "none": lambda image, rng: image,
+    "30 % of padding": lambda image, rng: np.pad(image, ((0, 0), (0, 0), (0, int(0.43 * image.shape[2])))),
+    "black planes": black_planes,
+    "offset of 100": lambda image, rng: image.astype(np.uint16) + 100,
+    "gain of a half": lambda image, rng: as_bytes(image * 0.5),
+    "gain of four, clipped": lambda image, rng: as_bytes(image * 4.0),
+    "step of 60": stepped,
+    "16 bit": lambda image, rng: image.astype(np.uint16) * 257,
+    "vignetting": vignetted,
+    "salt": salted,
+    "clouds": clouded,
+    "cleaned": cleaned,
+    "cut out, 10": cut_out(10),
+    "cut out, 50": cut_out(50),
+}
+
+
+@app.command
+def stack(
+    image: Path,
+    reference: Path,
+    *,
+    voxel_size: str,
+    reference_unit: str = "voxel",
+    root: str = "",
+    only: str = "",
+    weights: Path = WEIGHTS,
+) -> None:
+    """F1 at 1.5 um of an 8-bit stack and of changed copies. only: changes, joined by semicolons."""
+    voxels = np.asarray(images.open_image(image).array[:])
+    size = config.parse_triple("--voxel-size", voxel_size)
+    begins = config.parse_triple("--root", root, positive=False)
+    assert size is not None
+    tree = swc.read(reference, unit=reference_unit, voxel_size=size)
+    print("change\tF1", flush=True)
+    for name in only.split("; ") if only else CHANGES:
+        changed = CHANGES[name](voxels, np.random.default_rng(0))
+        view = quiet(seen, changed, size, weights)
+        made = neuron.trace(view.labels, view.field, config.Trace(), root_zyx=begins and begins[::-1]).neurons
+        print(f"{name}\t{f1(made[0].tree, tree) if made else 0.0:.3f}", flush=True)
+
+
+def normal(shape, amplitude, rng):
+    return 100 + amplitude * rng.normal(size=shape)
+
+
+def hits(shape, amplitude, rng):
+    image = 100 + 2 * rng.normal(size=shape)
+    image[rng.random(shape) < 0.002] += 10 * amplitude
+    return image
+
+
+def by_slice(shape, amplitude, rng):
+    return 100 + amplitude * rng.normal(size=(shape[0], 1, 1)) + amplitude / 3 * rng.normal(size=shape)
+
+
+def binned(shape, amplitude, rng):
+    small = rng.normal(size=(shape[0], shape[1] // 2, shape[2] // 2))
+    return 100 + amplitude * small.repeat(2, 1).repeat(2, 2)
+
+
+def smoothed(shape, amplitude, rng):
+    return 100 + 3.5 * amplitude * ndimage.gaussian_filter(rng.normal(size=shape), (0, 1, 1))
+
+
+def sharpened(shape, amplitude, rng):
+    grain = rng.normal(size=shape)
+    return 100 + amplitude * (grain - 0.5 * ndimage.gaussian_filter(grain, (0, 1.5, 1.5)))
+
+
+def banded(shape, amplitude, rng):
+    rows = rng.normal(size=(*shape[:2], 1))
+    return 100 + amplitude / 2 * (rows + rng.normal(size=shape))
+
+
+def left_over(shape, amplitude, rng):
+    grain = amplitude * rng.normal(size=shape)
+    return np.where(grain < 2 * amplitude, 0, grain)
+
+
+def compressed(shape, amplitude, rng):
+    from PIL import Image as Picture
+
+    planes = as_bytes(100 + min(amplitude, 60) * rng.normal(size=shape))
+    for plane in planes:
+        file = io.BytesIO()
+        Picture.fromarray(plane).save(file, "JPEG", quality=50)
+        plane[:] = np.asarray(Picture.open(file))
+    return planes
+
+
+NOISE = {
+    "gauss": normal,
+    "poisson": lambda shape, amplitude, rng: rng.poisson(amplitude**2, shape),
+    "hits": hits,
+    "by slice": by_slice,
+    "binned": binned,
+    "smoothed": smoothed,
+    "sharpened": sharpened,
+    "banded": banded,
+    "left over": left_over,
+    "compressed": compressed,
+}
+
+
+@app.command
+def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS) -> None:
+    """um of the longest tree in noise of each kind at AMPLITUDES, `neurons: all`. only: kinds, joined by commas."""
+    edges = tuple(map(int, shape.split(",")))
+    print("kind", *AMPLITUDES, sep="\t")
+    for kind in only.split(",") if only else NOISE:
+        row = []
+        for amplitude in AMPLITUDES:
+            rng = np.random.default_rng([list(NOISE).index(kind), amplitude])
+            image = NOISE[kind](edges, amplitude, rng)
+            top = 255 if amplitude < 40 else 65535
+            image = np.clip(np.rint(image), 0, top).astype(np.uint8 if top == 255 else np.uint16)
+            try:
+                view = quiet(seen, image, NOISE_UM, weights)
+            except InputError:  # of one value: no image
+                row.append("refused")
+                continue
+            made = neuron.trace(view.labels, view.field, config.Trace(neurons="all")).neurons
+            row.append(f"{max((swc.cable_length(each.tree) for each in made), default=0.0):.1f}")
+        print(kind, *row, sep="\t", flush=True)
+
+
+if __name__ == "__main__":
+    app()
