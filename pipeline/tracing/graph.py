@@ -70,6 +70,15 @@ def depth(tree: Tree) -> np.ndarray:
     return steps
 
 
+def children(tree: Tree) -> list[list[int]]:
+    """Of each node the rows whose parent it is."""
+    found: list[list[int]] = [[] for _ in range(len(tree))]
+    for row, above in enumerate(tree.parent.tolist()):
+        if above >= 0:
+            found[above].append(row)
+    return found
+
+
 def sections(tree: Tree) -> list[np.ndarray]:
     """Unbranched stretches as rows from a root, branch point or tip down to the next, both included."""
     children = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))

@@ -8,7 +8,19 @@ from pipeline import swc
 from pipeline.config.trace import Trace
 from pipeline.neurons import NOTHING, Neuron
 from pipeline.swc import Tree
-from pipeline.tracing import bridge, confidence, evidence, graph, prune, radius, root, skeleton, soma, split
+from pipeline.tracing import (
+    bridge,
+    confidence,
+    evidence,
+    graph,
+    prune,
+    radius,
+    root,
+    skeleton,
+    soma,
+    split,
+    stem,
+)
 from pipeline.tracing.bridge import Bridges
 from pipeline.tracing.field import Field
 from pipeline.tracing.root import Hung
@@ -157,8 +169,8 @@ def _finish(hung: Hung, shown: _Shown, settings: Trace) -> Neuron:
     tree, rows = soma.restored(tree, shown.somata)
     cost = cost[rows]
     order = swc.depth_first(tree)
-    tree = swc.take(tree, order)
-    return _judged(tree, cost[order], field)
+    tree, rows = stem.shared(swc.take(tree, order))
+    return _judged(tree, cost[order][rows], field)
 
 
 def _judged(tree: Tree, link_cost: np.ndarray, field: Field) -> Neuron:
