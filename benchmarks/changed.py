@@ -1,6 +1,6 @@
 """A stack as other microscopes and people would have left it: F1 after each change. And noise without a neurite.
 
-python benchmarks/changed.py stack IMAGE REFERENCE --voxel-size 1.0,0.33,0.33 [--root x,y,z] [--only "step cut out"]
+python benchmarks/changed.py stack IMAGE REFERENCE --voxel-size 1.0,0.33,0.33 [--root x,y,z] [--only "step of 60; salt"]
 python benchmarks/changed.py noise [--shape 64,512,512] [--only gauss,poisson]
 
 Every image goes through all stages in this process, with default settings.
@@ -117,7 +117,7 @@ def stack(
     assert size is not None
     tree = swc.read(reference, unit=reference_unit, voxel_size=size)
     print("change\tF1", flush=True)
-    for name in only.split("; ") if only else CHANGES:
+    for name in _asked(only, ";", CHANGES):
         changed = CHANGES[name](voxels, np.random.default_rng(0))
         view = quiet(seen, changed, size, weights)
         made = neuron.trace(view.labels, view.field, config.Trace(), root_zyx=begins and begins[::-1]).neurons
@@ -192,7 +192,7 @@ def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS)
     """um of the longest tree in noise of each kind at AMPLITUDES, `neurons: all`. only: kinds, joined by commas."""
     edges = tuple(map(int, shape.split(",")))
     print("kind", *AMPLITUDES, sep="\t")
-    for kind in only.split(",") if only else NOISE:
+    for kind in _asked(only, ",", NOISE):
         row = []
         for amplitude in AMPLITUDES:
             rng = np.random.default_rng([list(NOISE).index(kind), amplitude])
@@ -207,6 +207,15 @@ def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS)
             made = neuron.trace(view.labels, view.field, config.Trace(neurons="all")).neurons
             row.append(f"{max((swc.cable_length(each.tree) for each in made), default=0.0):.1f}")
         print(kind, *row, sep="\t", flush=True)
+
+
+def _asked(only: str, comma: str, known: dict) -> list[str]:
+    """The names that are asked for, all where none is."""
+    names = [name.strip() for name in only.split(comma)] if only else list(known)
+    for name in names:
+        if name not in known:
+            raise InputError("--only", f"found {name!r}", f"{comma} ".join(known))
+    return names
 
 
 if __name__ == "__main__":

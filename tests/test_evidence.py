@@ -52,6 +52,8 @@ def test_light_at_points_is_that_of_the_whole_volume(fork, change):
     image = pictured(fork, signal=6, haze=0 if change == "hole" else 40)
     if change == "step":
         image[:, :, SHAPE[2] // 2 :] += 150
+        image[:, SHAPE[1] - 16 :] += 150  # between the last two rows of cells
+        image += np.arange(SHAPE[2], dtype=image.dtype)
     if change == "hole":
         image = np.where(ndimage.binary_dilation(rasterise.mask(fork, SHAPE, VOXEL), iterations=8), image, 0)
     level = intensity.measure(image)

@@ -125,6 +125,67 @@ def test_a_neuron_cut_out_of_its_surroundings_keeps_its_grey(stack, line, reach)
     assert light[~binary_dilation(line, iterations=3)].max() < 4
 
 
+@pytest.mark.parametrize("offset", [0, 600, 3000])
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_what_was_cut_out_is_found_whatever_the_offset(stack, line, offset, kind):
+    from scipy.ndimage import binary_dilation
+
+    image = np.where(binary_dilation(line, iterations=8), stack.astype(kind) + kind(offset), 0).astype(kind)
+    level = intensity.measure(image)
+    assert level.summary["hole"] == 0
+    assert level.summary["background"] == pytest.approx(60 + offset, abs=4)
+    assert level.summary["darkest"] > 40 + offset
+
+
+@pytest.mark.parametrize("least", [20, 50, 80])
+def test_a_cleaned_neuron_with_a_bright_soma_has_no_hole(line, least):
+    """Its neurites are all alike and lie beside the zeros: they are no background."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    light = 130 * line.astype(np.float32)
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    light[(y - 60) ** 2 + (x - 60) ** 2 + 9 * (z - 6) ** 2 < 30**2] = 400
+    image = gaussian_filter(light, (0.5, 1.2, 1.2)) + rng.normal(0, 3, SHAPE)
+    image = np.where(image < least, 0, image).astype(np.float32)
+    level = intensity.measure(image)
+    assert "hole" not in level.summary
+    assert level.summary["background"] == 0
+
+
+def test_padding_beside_tiles_of_unlike_noise_does_not_change_it():
+    rng = np.random.default_rng(0)
+    tiles = np.concatenate([rng.normal(60, 3, (8, 160, 160)), rng.normal(120, 12, (8, 160, 160))], 2)
+    tiles[:, 70:74] += 150
+    tiles = np.rint(np.clip(tiles, 1, 255)).astype(np.uint8)
+    padded = np.pad(tiles, ((0, 0), (0, 0), (64, 0)))
+    for image in (tiles, padded):
+        sigmas = intensity.above(image, intensity.measure(image))[:, :60]
+        assert sigmas[:, :, -140:-20].std() == pytest.approx(1, abs=0.3)
+        assert sigmas[:, :, -300:-180].std() == pytest.approx(1, abs=0.3)
+
+
+def test_planes_without_data_do_not_hide_a_step(stack):
+    image = stack.copy()
+    image[:, :, 139:] += 80
+    image[9:12] = 0
+    light = intensity.light(image, intensity.measure(image))
+    assert light[7, :, 130:150].mean(0).max() < 8
+
+
+def test_the_light_of_a_box_is_that_of_the_whole_beside_holes_and_steps(stack, line):
+    from scipy.ndimage import binary_dilation
+
+    image = np.where(binary_dilation(line, iterations=8), stack, 0).astype(np.uint8)
+    image[:, :, 150:] = np.where(image[:, :, 150:] > 0, image[:, :, 150:] + 60, 0)
+    level = intensity.measure(image)
+    box = [(2, 9), (37, 170), (41, 301)]
+    part = tuple(slice(*ends) for ends in box)
+    np.testing.assert_array_equal(
+        intensity.above(image[part], level, box), intensity.above(image, level)[part]
+    )
+
+
 def test_an_even_slope_is_no_light_in_a_small_image_either():
     rng = np.random.default_rng(0)
     slope = np.linspace(0, 60, 64)[None, :, None] + np.linspace(0, 30, 64)

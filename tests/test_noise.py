@@ -44,6 +44,20 @@ def test_empty_scenes_stay_dark_most_of_the_time():
     assert np.median(share) < 0.01
 
 
+def test_what_is_cut_out_keeps_its_noise_and_the_rest_is_of_one_value():
+    light = np.zeros((12, 96, 96), np.float32)
+    light[6, 40:44] = 30
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        image = light + rng.normal(0, 1, light.shape).astype(np.float32)
+        cut = noise._cut_out(rng, image, light)
+        beyond = cut == cut.min()
+        assert 0.2 < beyond.mean() < 1
+        np.testing.assert_array_equal(cut[~beyond], image[~beyond])
+        assert not beyond[6, 40:44].any()
+        assert noise._cut_out(rng, image, 0 * light) is image
+
+
 def test_compression_keeps_what_is_coarse_and_the_odd_border():
     rng = np.random.default_rng(0)
     image = 100 + rng.normal(0, 1, (2, 35, 41)).astype(np.float32)

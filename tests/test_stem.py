@@ -46,6 +46,14 @@ def test_an_arm_that_never_leaves_the_stem_of_another_is_gone():
     assert len(np.setdiff1d(np.arange(len(made)), made.parent)) == 1
 
 
+def test_a_soma_in_the_stem_of_another_arm_stays():
+    tree = arms(straight(0.0, last=60), straight(1.0, last=20))
+    kind = tree.type.copy()
+    kind[59] = SOMA  # the fourth node of the second arm
+    made, _ = stem.shared(Tree(tree.xyz, tree.radius, tree.parent, kind))
+    assert np.count_nonzero(made.type == SOMA) == 2
+
+
 def test_arms_apart_and_trees_without_a_soma_stay_as_they_are():
     apart = arms(straight(0.0), -straight(0.0), straight(4.0))
     made, _ = stem.shared(apart)

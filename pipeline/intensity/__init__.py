@@ -12,11 +12,10 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.intensity.cells import CELL, Cells, Hole, find_hole, join, look, lost_planes
-from pipeline.intensity.estimate import PERCENTILES, STEP, VERSION, Levels, levels, sample_step
+from pipeline.intensity.estimate import STEP, VERSION, Levels, levels, sample_step
 
 __all__ = [
     "CELL",
-    "PERCENTILES",
     "VERSION",
     "Cells",
     "Hole",
@@ -143,10 +142,9 @@ def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str
 
 def above_share(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
     """`share` of the light above the background: for light microscopy."""
-    noise = level.summary["noise"]
-    bright = (level.summary["brightest"] - level.summary["background"]) / noise
     counts = _above_counts(voxels, level, box or [(0, n) for n in voxels.shape])
-    return share(np.divide(counts, np.float32(noise), out=counts), bright, cleaned=level.cleaned)
+    sigmas = np.divide(counts, np.float32(level.summary["noise"]), out=counts)
+    return share(sigmas, level.brightest, cleaned=level.cleaned)
 
 
 def share(sigmas: np.ndarray, brightest: float, *, cleaned: bool) -> np.ndarray:
@@ -206,5 +204,5 @@ def measure(volume: np.ndarray) -> Levels:
     """Levels of a volume (z, y, x) that is in memory."""
     step = sample_step(volume.shape)
     sample = volume[::step, ::step, ::step].ravel()
-    hole = find_hole(sample)
+    hole = find_hole(volume[::step, ::step].reshape(-1, volume.shape[2]))
     return levels(look(volume, hole), sample, integers=volume.dtype.kind in "ui", hole=hole)

@@ -17,6 +17,8 @@ CONTINUED = 0.3  # a share of cells with noise below this: the background was cl
 # Of a hole: its share of the voxels, the share of the others below the peak of their background, and how far below that
 # peak the hole lies and above it the light, in units of the peak's width.
 HOLE, TWO_SIDED, HOLE_APART, HOLE_LIGHT = 0.02, 0.05, 3.0, 6.0
+# Beside a hole the median is the peak but for this share of its width, and light rarer than elsewhere by this share.
+RIM_LIKE = 0.5
 LEAST_PAIRS = 16  # of voxels with data in a cell, to tell its noise
 
 
@@ -44,35 +46,50 @@ class Cells:
 
 @dataclass(frozen=True)
 class Hole:
-    """Where an image holds no data. value: of its voxels, the least of all. noise: sigma of the rest, at most."""
+    """Where an image holds no data. value: of its voxels, the least of all. noise: sigma of what lies beside it."""
 
     value: float
     noise: float
 
 
-def find_hole(sample: np.ndarray) -> Hole | None:
+def find_hole(rows: np.ndarray) -> Hole | None:
     """The voxels that hold no data: padding, or all but one neuron cut out of its surroundings.
 
-    Theirs is the least value of the sample, of many voxels. The background of the others has a peak well above it with
-    voxels on both sides, and light beyond. Where a background was cut away instead, what is left of it falls from its
-    least value on: None.
+    rows: (n, x) of the volume. Theirs is the least value, of many voxels. The background of the others has a peak well
+    above it with voxels on both sides, and light beyond; it is what lies beside the hole, and the light does not.
+    Where a background was cut away instead, neurites lie beside the zeros, and what is left falls from its least value
+    on: None.
     """
-    least = sample.min()
-    others = sample[sample > least].astype(np.float64)
-    if len(others) > (1 - HOLE) * len(sample) or len(others) < _BINS:
+    least = rows.min()
+    inside = rows != least
+    others = rows[inside].astype(np.float64)
+    if len(others) > (1 - HOLE) * rows.size or len(others) < _BINS:
         return None
-    most = float(np.quantile(others, 0.9))
+    low, most = np.quantile(others, (0.01, 0.9))
     # Whole numbers of a narrow range: a bin each, else the spikes between bins would be peaks.
-    whole = sample.dtype.kind in "ui" and most - least <= _BINS
-    bins = max(int(most - least), 1) if whole else _BINS // 4
-    counts, edges = np.histogram(others, bins, range=(float(least) + whole, most + whole))
-    peak = float(edges[counts.argmax()])
+    whole = rows.dtype.kind in "ui" and most - low <= _BINS
+    bins = int(most - low) + 1 if whole else _BINS // 4
+    ends = (low - 0.5, low - 0.5 + bins) if whole else (low, max(most, low + 1e-30))
+    counts, edges = np.histogram(others, bins, range=ends)
+    at = int(counts.argmax())
+    peak = float(edges[at] + edges[at + 1]) / 2
     below = others[others < peak]
     if len(below) < TWO_SIDED * len(others):
         return None
     width = float(np.sqrt(np.mean((peak - below) ** 2)))
-    bright = float(np.quantile(others, 0.999)) - peak > HOLE_LIGHT * width
-    return Hole(float(least), width) if bright and peak - float(least) > HOLE_APART * width else None
+    light = peak + HOLE_LIGHT * width
+    beside = np.zeros(rows.shape, bool)
+    beside[:, 1:] |= ~inside[:, :-1]
+    beside[:, :-1] |= ~inside[:, 1:]
+    rim = rows[beside & inside]
+    if peak - float(least) <= HOLE_APART * width or np.quantile(others, 0.999) <= light or not len(rim):
+        return None
+    dark = abs(float(np.median(rim)) - peak) < RIM_LIKE * width
+    return (
+        Hole(float(least), width)
+        if dark and np.mean(rim > light) < RIM_LIKE * np.mean(others > light)
+        else None
+    )
 
 
 def look(planes: np.ndarray, hole: Hole | None = None) -> Cells:
@@ -89,7 +106,7 @@ def look(planes: np.ndarray, hole: Hole | None = None) -> Cells:
     cells = np.ascontiguousarray(cells.reshape(len(planes), size[0], CELL, size[1], CELL).swapaxes(2, 3))
     spread = np.minimum(_spread(cells, axis=3, hole=hole), _spread(cells, axis=4, hole=hole))
     cells = np.sort(cells.reshape(len(planes), *size, CELL * CELL), axis=-1)
-    # A hole is the least value: its voxels come first.
+    # A hole is the least value: its voxels come first (but for a few that were not sampled).
     holes = np.zeros(cells.shape[:-1], int) if hole is None else (cells == hole.value).sum(-1)
     count = CELL * CELL - holes
 

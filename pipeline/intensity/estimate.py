@@ -26,10 +26,10 @@ _DIMMER = 0.5  # noise of the dim light that cleaning left beside that of the br
 class Levels:
     """Background and noise of a volume in counts, (z, rows, columns) float32 on its cells, and what to tell.
 
-    low, high: the background; they differ only beside steps, where it may be either. noise: sigma.
-    summary: background, noise (medians), data (share of the volume that is not padding), darkest and brightest
-    (PERCENTILES of all voxels), saturated (share of the voxels that are as bright
-    as the brightest), cleaned (1 or 0), hole (the value of voxels without data, where there is one), for attributes.
+    low, high: the background; they differ only in cells that a step runs through, where it may be either. noise: sigma.
+    summary, for attributes: background, noise (medians), data (share of the volume that holds any), darkest and
+    brightest (PERCENTILES), saturated (share of the voxels that are as bright as the brightest), cleaned (1 or 0), hole
+    (the value of voxels without data, where there is one).
     """
 
     low: np.ndarray
@@ -41,6 +41,11 @@ class Levels:
     def cleaned(self) -> bool:
         """Whether the background was cut away: its noise is a guess from what was left, everywhere alike."""
         return bool(self.summary["cleaned"])
+
+    @property
+    def brightest(self) -> float:
+        """Light of the brightest voxels, in units of the noise."""
+        return (self.summary["brightest"] - self.summary["background"]) / self.summary["noise"]
 
 
 def sample_step(shape_zyx: tuple[int, int, int]) -> int:
@@ -55,16 +60,18 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     """
     empty = _padding(cells)
     noise, cleaned = _noise(cells, empty, integers)
-    if hole is not None:  # little but the neuron is left: its own light is in what the cells say
-        noise = np.minimum(noise, np.float32(hole.noise))
+    if (
+        hole is not None
+    ):  # beside it little but the neuron may be left: its own light is in what the cells say
+        noise = np.where(cells.data < 1, np.minimum(noise, np.float32(hole.noise)), noise)
     background = _background(cells.middle, empty)
-    low, high = _beside_steps(cells, background, noise)
+    low, high = _beside_steps(cells, background, noise, empty)
     data = ~empty if not empty.all() else ~cells.flat
     summary = {
         "background": float(np.median(background[data])) if data.any() else 0.0,
         "noise": float(np.median(noise[data])) if data.any() else 1.0,
         "data": float(np.mean(cells.data * data)),
-        "darkest": _darkest(cells, empty, sample),
+        "darkest": _darkest(cells, empty, sample if hole is None else sample[sample != hole.value]),
         "brightest": float(np.percentile(sample, PERCENTILES[1])),
         "saturated": float(np.mean(sample == sample.max()))
         if integers and sample.max() > sample.min()
@@ -78,7 +85,7 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
 
 
 def _darkest(cells: Cells, empty: np.ndarray, sample: np.ndarray) -> float:
-    """The least brightness of what holds data."""
+    """The least brightness of what holds data. sample: of the voxels that are no hole."""
     least = float(np.percentile(sample, PERCENTILES[0]))
     if empty.all() or not empty.any():
         return least
@@ -133,7 +140,9 @@ def _background(middle: np.ndarray, empty: np.ndarray) -> np.ndarray:
     return _fill(np.where(unknown, np.nan, opened).astype(np.float32))
 
 
-def _beside_steps(cells: Cells, background: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _beside_steps(
+    cells: Cells, background: np.ndarray, noise: np.ndarray, empty: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Low and high background of each cell: smoothed; beside a step its own; of a cell that a step runs through, both.
 
     A step runs through a cell that holds voxels of both sides in all planes nearby; a neurite does so in few.
@@ -144,8 +153,8 @@ def _beside_steps(cells: Cells, background: np.ndarray, noise: np.ndarray) -> tu
     step = high - low > STEP * noise
     half = (low + high) / 2
     planes = (STEP_PLANES, 1, 1)
-    through = step & (ndimage.minimum_filter(cells.ceiling - half, planes) > 0)
-    through &= ndimage.maximum_filter(cells.floor - half, planes) < 0
+    through = step & (ndimage.minimum_filter(np.where(empty, np.inf, cells.ceiling - half), planes) > 0)
+    through &= ndimage.maximum_filter(np.where(empty, -np.inf, cells.floor - half), planes) < 0
     smooth = ndimage.uniform_filter(background, (1, 3, 3), mode="nearest")
     single = np.where(step, background, smooth)
     return np.where(through, low, single), np.where(through, high, single)

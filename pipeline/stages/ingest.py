@@ -86,7 +86,7 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     """
     digest = hashlib.sha256()
     step = intensity.sample_step(array.shape)
-    cells, sample, lowest, highest = [], [], np.inf, -np.inf
+    cells, sample, rows, lowest, highest = [], [], [], np.inf, -np.inf
     for z in volume.slabs(array):
         slab = np.ascontiguousarray(source[z])
         if slab.dtype.kind == "f" and not np.isfinite(slab).all():
@@ -97,11 +97,12 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
         digest.update(slab.astype(slab.dtype.newbyteorder("<"), copy=False).data)
         lowest, highest = min(lowest, float(slab.min())), max(highest, float(slab.max()))
         cells.append(intensity.look(slab))
-        sample.append(slab[-z.start % step :: step, ::step, ::step].ravel())
+        some = slab[-z.start % step :: step, ::step]
+        sample.append(some[:, :, ::step].ravel())
+        rows.append(some.reshape(-1, slab.shape[2]))
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
-    looked_at = np.concatenate(sample)
-    hole = intensity.find_hole(looked_at)
+    hole = intensity.find_hole(np.concatenate(rows))
     if hole is not None:
         cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
     seen = intensity.join(cells)
@@ -109,5 +110,5 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     for plane, other in instead.items():
         array[plane] = array[other]
     seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
-    level = intensity.levels(seen, looked_at, integers=array.dtype.kind in "ui", hole=hole)
+    level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui", hole=hole)
     return digest.hexdigest(), level, instead

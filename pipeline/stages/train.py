@@ -161,7 +161,7 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
                 [moved],
                 image.voxel_size,
                 complete=False,
-                cleaned=level.cleaned,
+                level=level,
             )
     else:
         labels = images.open_image(row.reference)
@@ -173,7 +173,7 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
 
         def make(first: int, last: int) -> "Pair":
             seen = labels.array[first:last]
-            return pairs.from_labels(row.sample, light(first, last), seen, cleaned=level.cleaned)
+            return pairs.from_labels(row.sample, light(first, last), seen, level=level)
 
     return store.in_slabs(row.sample, image.shape, make, folder=work), Counts(image.array)
 

@@ -41,8 +41,10 @@ class Light:
         cell = np.stack([points[0], *((points[1:] + 0.5) / CELL - 0.5)])
         low, high = (_linear(each, cell) for each in (self.level.low, self.level.high))
         if self._jumps.any():
-            before = _index(np.floor(np.maximum(cell, 0)), self._jumps.shape)
-            near = self._jumps[before]
+            depth, rows, columns = self._jumps.shape
+            # Beyond the last centre lie the last two cells, as in intensity.above.
+            before = _index(np.floor(cell), (depth, max(rows - 1, 1), max(columns - 1, 1)))
+            near = self._jumps[_index(cell[:1], (depth,)) + before[1:]]
             own = _index(cell, self._jumps.shape)
             low, high = (
                 np.where(near, a[own], b) for a, b in ((self.level.low, low), (self.level.high, high))

@@ -169,8 +169,10 @@ def _finish(hung: Hung, shown: _Shown, settings: Trace) -> Neuron:
     tree, rows = soma.restored(tree, shown.somata)
     cost = cost[rows]
     order = swc.depth_first(tree)
-    tree, rows = stem.shared(swc.take(tree, order))
-    return _judged(tree, cost[order][rows], field)
+    before, cost = swc.take(tree, order), cost[order]
+    tree, rows = stem.shared(before)
+    moved = np.where(tree.parent < 0, -1, rows[tree.parent]) != before.parent[rows]
+    return _judged(tree, np.where(moved, np.nan, cost[rows]), field)
 
 
 def _judged(tree: Tree, link_cost: np.ndarray, field: Field) -> Neuron:

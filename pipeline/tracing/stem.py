@@ -43,7 +43,7 @@ def _leave_line(
     while todo:
         row, left = todo.pop()
         away, place = near.query(tree.xyz[row])
-        if away < WITHIN * tree.radius[lines[place]]:
+        if away < WITHIN * tree.radius[lines[place]] and tree.type[row] != swc.SOMA:
             keep[row] = False
             todo += [(child, int(lines[place])) for child in children[row]]
         elif left >= 0:

@@ -135,9 +135,9 @@ def _scene(seed: int, index: int, empty_share: float) -> Pair:
     if rng.random() < empty_share:
         image = empty_scene(rng, shape_zyx=SCENE_ZYX)
         level = intensity.measure(image)
-        return pairs.empty(f"empty {index}", intensity.light(image, level), cleaned=level.cleaned)
+        return pairs.empty(f"empty {index}", intensity.light(image, level), level=level)
     voxel_size = random_voxel_size(rng)
     image, trees = random_scene(rng, shape_zyx=SCENE_ZYX, voxel_size=voxel_size)
     level = intensity.measure(image)
     seen = intensity.light(image, level)
-    return pairs.from_tree(f"scene {index}", seen, trees, voxel_size, complete=True, cleaned=level.cleaned)
+    return pairs.from_tree(f"scene {index}", seen, trees, voxel_size, complete=True, level=level)

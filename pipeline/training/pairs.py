@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipeline import intensity
+from pipeline.intensity import Levels
 from pipeline.rasterise import tube_distance
 from pipeline.swc import Tree, um_to_voxel
 from pipeline.training import align
@@ -29,7 +29,7 @@ class Pair:
     image: float16, light in units of the noise (intensity.light), at most BRIGHTEST. distance: float16, in-plane
     voxels to the nearest neurite's surface, negative inside, at most REACH. counts: bool, False where the truth
     is not known. foreground, bright: (n, 3) int32 voxels inside neurites, and bright voxels outside (what is easily
-    mistaken). brightest: light of the brightest voxels of its volume. cleaned: whether its background was cut away.
+    mistaken). brightest, cleaned: of its volume (see Levels); what is drawn has no levels, its own voxels tell.
     """
 
     name: str
@@ -49,7 +49,7 @@ def from_tree(
     voxel_size: tuple[float, float, float],
     *,
     complete: bool,
-    cleaned: bool = False,
+    level: Levels | None = None,
 ) -> Pair:
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
@@ -70,10 +70,10 @@ def from_tree(
     counts = np.ones(image.shape, bool)
     if not complete:
         counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
-    return _pair(name, image, distance / pixel, counts, cleaned)
+    return _pair(name, image, distance / pixel, counts, level)
 
 
-def from_labels(name: str, image: np.ndarray, labels: np.ndarray, *, cleaned: bool = False) -> Pair:
+def from_labels(name: str, image: np.ndarray, labels: np.ndarray, *, level: Levels | None = None) -> Pair:
     """Pair an image with sparse voxel labels (TRAILMAP's codes: 0 unlabelled ... 4 rim).
 
     People label voxels by what they see: those no brighter than FAINT, after a little smoothing, are background, those
@@ -84,18 +84,20 @@ def from_labels(name: str, image: np.ndarray, labels: np.ndarray, *, cleaned: bo
     neurite = labels == NEURITE
     distance = np.where(neurite & (smooth < FAINT), np.float32(REACH), value[labels])
     counts = (labels != UNLABELLED) & ~(neurite & (smooth >= FAINT) & (smooth < DIM))
-    return _pair(name, image, distance, counts, cleaned)
+    return _pair(name, image, distance, counts, level)
 
 
-def empty(name: str, image: np.ndarray, *, cleaned: bool = False) -> Pair:
+def empty(name: str, image: np.ndarray, *, level: Levels | None = None) -> Pair:
     """Pair of an image (z, y, x, light in units of the noise) without any neurite."""
-    return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool), cleaned)
+    return _pair(name, image, np.full(image.shape, REACH, np.float32), np.ones(image.shape, bool), level)
 
 
-def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray, cleaned: bool) -> Pair:
+def _pair(
+    name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray, level: Levels | None
+) -> Pair:
     inside = (distance <= 0) & counts
-    level = np.quantile(image[inside], 0.25) if inside.any() else 0.0
-    easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * level, 3.0))
+    dim = np.quantile(image[inside], 0.25) if inside.any() else 0.0
+    easily_mistaken = counts & (distance >= 2) & (image >= max(0.25 * dim, 3.0))
     return Pair(
         name=name,
         image=np.minimum(image, BRIGHTEST).astype(np.float16),
@@ -103,15 +105,9 @@ def _pair(name: str, image: np.ndarray, distance: np.ndarray, counts: np.ndarray
         counts=counts,
         foreground=np.argwhere(inside).astype(np.int32),
         bright=np.argwhere(easily_mistaken).astype(np.int32),
-        brightest=brightest(image),
-        cleaned=cleaned,
+        brightest=level.brightest if level else float(image.max(initial=0)),
+        cleaned=bool(level and level.cleaned),
     )
-
-
-def brightest(image: np.ndarray) -> float:
-    """As ingest measures it. image: light in units of the noise."""
-    step = intensity.sample_step(image.shape)
-    return float(np.percentile(image[::step, ::step, ::step], intensity.PERCENTILES[1]))
 
 
 def _untraced(

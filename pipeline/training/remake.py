@@ -48,7 +48,7 @@ def retaken(rng: np.random.Generator, pair: Pair, *, shape_zyx: tuple[int, int, 
     return replace(
         cut,
         image=np.minimum(seen, pairs.BRIGHTEST).astype(np.float16),
-        brightest=pairs.brightest(seen),
+        brightest=taken.brightest,
         cleaned=taken.cleaned,
     )
 
@@ -71,7 +71,7 @@ def grown_in(rng: np.random.Generator, pair: Pair, voxels, *, shape_zyx: tuple[i
     taken = intensity.measure(counts)
     seen = intensity.light(counts, taken)
     name = f"grown in {pair.name}"
-    return pairs.from_tree(name, seen, trees, voxel_size, complete=True, cleaned=taken.cleaned)
+    return pairs.from_tree(name, seen, trees, voxel_size, complete=True, level=taken)
 
 
 def _box(rng: np.random.Generator, pair: Pair, shape_zyx: tuple[int, int, int]) -> tuple[slice, slice, slice]:

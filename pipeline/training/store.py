@@ -30,13 +30,11 @@ def in_slabs(
     arrays = {
         field: np.lib.format.open_memmap(paths[field], "w+", kind, shape_zyx) for field, kind in kinds.items()
     }
-    brightest, cleaned = 0.0, False
     places: dict[str, list[np.ndarray]] = {"foreground": [], "bright": []}
     for first in range(0, depth, planes):
         last = min(first + planes, depth)
         low = max(0, first - HALO)
         part = make(low, min(depth, last + HALO))
-        brightest, cleaned = max(brightest, part.brightest), part.cleaned
         for field, array in arrays.items():
             array[first:last] = getattr(part, field)[first - low : last - low]
         for field, found in places.items():
@@ -44,7 +42,7 @@ def in_slabs(
             found.append(at[(at[:, 0] >= first) & (at[:, 0] < last)])
     mapped = {field: np.load(path, mmap_mode="r") for field, path in paths.items()}
     thinned = {field: _thinned(np.concatenate(found)) for field, found in places.items()}
-    return Pair(name, **mapped, **thinned, brightest=brightest, cleaned=cleaned)
+    return Pair(name, **mapped, **thinned, brightest=part.brightest, cleaned=part.cleaned)
 
 
 def _thinned(places: np.ndarray) -> np.ndarray:
