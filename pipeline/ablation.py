@@ -7,11 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from itertools import product
 
-from pipeline.config.ablation import Ablation
+from pipeline.config.ablation import PRETRAINED, Ablation
 from pipeline.config.train_em import TrainEm
 
 ALL = "all"
-SCRATCH, PRETRAINED = "scratch", "pretrained"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pydantic import field_validator
 from pipeline.config.base import Settings, setting
 from pipeline.errors import InputError
 
-STARTS = ("scratch", "pretrained")
+STARTS = SCRATCH, PRETRAINED = ("scratch", "pretrained")
 MIXINGS = ("none", "frequency", "spatial", "both")
 
 

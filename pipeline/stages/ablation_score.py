@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import config
-from pipeline.ablation import PRETRAINED, SCRATCH
+from pipeline.config.ablation import PRETRAINED, SCRATCH
 from pipeline.errors import InputError
 from pipeline.files import format_table, write_text
 
