@@ -5,12 +5,6 @@ ABLATION = variants(PROJECT.settings.ablation, PROJECT.labelled("em"))
 PRETRAININGS = pretrainings(ABLATION)
 
 
-def start_of(variant: str) -> list[str]:
-    """The weights of its pre-training, where it has one."""
-    before = ABLATION[variant].pretraining
-    return [f"{RESULTS}/ablation/{before}.safetensors"] if before else []
-
-
 rule ablation_em:
     input:
         scores=[f"{RESULTS}/ablation/{name}.scores.tsv" for name in ABLATION],
@@ -59,7 +53,10 @@ rule ablation_train:
     input:
         images=[f"{RESULTS}/{PROJECT.volumes[name]}/image.zarr" for name in PROJECT.sound("em")],
         truth=PROJECT.truths("em"),
-        start=lambda wildcards: start_of(wildcards.variant),
+        start=lambda wildcards: [
+            f"{RESULTS}/ablation/{name}.safetensors"
+            for name in filter(None, [ABLATION[wildcards.variant].pretraining])
+        ],
     output:
         weights=f"{RESULTS}/ablation/{{variant}}.safetensors",
         card=f"{RESULTS}/ablation/{{variant}}.md",
