@@ -314,10 +314,11 @@ def test_ablation_trains_and_scores_each_variant(tmp_path):
     trainings = 3 * 2 * 4 * 2
     assert planned(tmp_path, "ablation_em", config=config) == {
         "ingest": 3,
+        "ablation_pretrain": 3,  # one for a, for b and for both, shared by all that begin with it
         "ablation_train": trainings,
         "ablation_score": trainings,
         "ablation_em": 1,
-        "total": 3 + 2 * trainings + 1,
+        "total": 3 + 3 + 2 * trainings + 1,
     }
 
 
