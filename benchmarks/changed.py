@@ -27,27 +27,32 @@ Change = Callable[[Image, np.random.Generator], Image]
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
+    """uint8: rounded, clipped to 0..255."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def black_planes(image: Image, rng: np.random.Generator) -> Image:
+    """Eight planes lost, no two beside each other."""
     image = image.copy()
     image[rng.choice(np.arange(1, len(image) - 1, 3), 8, replace=False)] = 0
     return image
 
 
 def stepped(image: Image, rng: np.random.Generator) -> Image:
+    """The right half 60 grey values brighter, clipped: a mosaic of two tiles."""
     image = image.astype(float)
     image[:, :, image.shape[2] // 2 :] += 60
     return as_bytes(image)
 
 
 def vignetted(image: Image, rng: np.random.Generator) -> Image:
+    """Half of the light is lost in the corners."""
     y, x = (np.linspace(-1, 1, n) for n in image.shape[1:])
     return as_bytes(image * (1 - 0.25 * (y[:, None] ** 2 + x**2)))
 
 
 def salted(image: Image, rng: np.random.Generator) -> Image:
+    """Two voxels of a thousand are white."""
     return np.where(rng.random(image.shape) < 0.002, 255, image).astype(np.uint8)
 
 
@@ -125,44 +130,53 @@ def stack(
 
 
 def normal(shape, amplitude, rng):
+    """Read noise on a background of 100."""
     return 100 + amplitude * rng.normal(size=shape)
 
 
 def hits(shape, amplitude, rng):
+    """A quiet background and voxels of ten amplitudes."""
     image = 100 + 2 * rng.normal(size=shape)
     image[rng.random(shape) < 0.002] += 10 * amplitude
     return image
 
 
 def by_slice(shape, amplitude, rng):
+    """Planes of different offset."""
     return 100 + amplitude * rng.normal(size=(shape[0], 1, 1)) + amplitude / 3 * rng.normal(size=shape)
 
 
 def binned(shape, amplitude, rng):
+    """Squares of 2 x 2 pixels are alike."""
     small = rng.normal(size=(shape[0], shape[1] // 2, shape[2] // 2))
     return 100 + amplitude * small.repeat(2, 1).repeat(2, 2)
 
 
 def smoothed(shape, amplitude, rng):
+    """Noise a few pixels wide."""
     return 100 + 3.5 * amplitude * ndimage.gaussian_filter(rng.normal(size=shape), (0, 1, 1))
 
 
 def sharpened(shape, amplitude, rng):
+    """Noise after an unsharp mask."""
     grain = rng.normal(size=shape)
     return 100 + amplitude * (grain - 0.5 * ndimage.gaussian_filter(grain, (0, 1.5, 1.5)))
 
 
 def banded(shape, amplitude, rng):
+    """Rows of different offset."""
     rows = rng.normal(size=(*shape[:2], 1))
     return 100 + amplitude / 2 * (rows + rng.normal(size=shape))
 
 
 def left_over(shape, amplitude, rng):
+    """What a threshold of two sigma leaves."""
     grain = amplitude * rng.normal(size=shape)
     return np.where(grain < 2 * amplitude, 0, grain)
 
 
 def compressed(shape, amplitude, rng):
+    """uint8: Gaussian noise after JPEG at quality 50."""
     from PIL import Image as Picture
 
     planes = as_bytes(100 + min(amplitude, 60) * rng.normal(size=shape))

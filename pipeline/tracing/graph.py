@@ -81,10 +81,10 @@ def children(tree: Tree) -> list[list[int]]:
 
 def sections(tree: Tree) -> list[np.ndarray]:
     """Unbranched stretches as rows from a root, branch point or tip down to the next, both included."""
-    children = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))
+    below = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))
     # The head of a section is the first node below a branch point or root; pointer jumping finds it.
     node = np.arange(len(tree))
-    inner = (tree.parent >= 0) & (children[tree.parent] == 1) & (tree.parent[tree.parent] >= 0)
+    inner = (tree.parent >= 0) & (below[tree.parent] == 1) & (tree.parent[tree.parent] >= 0)
     head = np.where(inner, tree.parent, node)
     while (head != head[head]).any():
         head = head[head]
