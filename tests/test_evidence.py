@@ -9,7 +9,7 @@ from scipy import ndimage
 from pipeline import config, intensity, rasterise
 from pipeline.swc import EMPTY, Tree
 from pipeline.tracing import confidence, evidence, neuron
-from pipeline.tracing.field import Field, Light
+from pipeline.tracing.field import Field, Light, Soma
 from pipeline.tracing.segment import components
 
 VOXEL = (1.0, 0.4, 0.4)
@@ -138,3 +138,31 @@ def test_calibration_error_by_hand():
     rows = confidence.reliability(said, right, np.array([1.0, 1.0, 2.0]))
     assert [row["um"] for row in rows] == [2.0, 2.0]
     assert confidence.calibration_error(rows) == pytest.approx((0.15 * 2 + 0.45 * 2) / 4)
+
+
+def test_a_long_dim_branch_stays_where_a_short_one_is_noise(fork):
+    """Its light is less than what 8 um of it must have, and more than 25 um must."""
+    trunk = part(fork, slice(0, 61))
+    field = field_of(pictured(trunk, signal=5))
+    signal = float(evidence.contrast(trunk, field).mean()) / 1.7
+    assert evidence.asked(np.array([25.0, 8.0]), np.full(2, 0.8), signal / 1.7) == pytest.approx(
+        signal * np.array([0.89, 1.11]), rel=0.02
+    )
+    assert len(evidence.lit(trunk, field, signal=signal)) == 61
+    short = part(trunk, slice(0, 20))
+    assert len(evidence.lit(short, field, signal=signal)) < 20
+
+
+def test_beside_a_soma_a_branch_keeps_its_contrast(fork):
+    """A neurite between two somata has the darkness above and below it alone to be told by."""
+    image = pictured(fork, signal=12)
+    z, y, x = (axis * size for axis, size in zip(np.ogrid[tuple(map(slice, SHAPE))], VOXEL))
+    somata = []
+    for centre_y in (8.0, 24.0):
+        image[(z - 12) ** 2 + (y - centre_y) ** 2 + (x - 16) ** 2 < 36] += 500
+        somata.append(Soma((16.0, centre_y, 12.0), 6.0, 50.0))
+    bare = field_of(image)
+    beside = slice(20, 36)
+    unknown = np.median(evidence.contrast(fork, bare)[beside])
+    known = np.median(evidence.contrast(fork, replace(bare, somata=tuple(somata)))[beside])
+    assert unknown < 1 and known == pytest.approx(12, abs=3)

@@ -21,6 +21,8 @@ SHORT = 2.0
 STRETCH_UM = 4.0
 # Brightness beyond so many times what is asked for says no more: a bright trunk lends its false branches no light.
 ENOUGH = 2.0
+# So it is of a whole section, which may be dimmer in the mean: one end of it lends the other little.
+ENOUGH_WHOLE = 1.25
 
 
 def contrast(tree: Tree, field: Field) -> np.ndarray:
@@ -70,13 +72,19 @@ def wanted(field: Field, signal: float) -> float:
 def lit(forest: Tree, field: Field, *, signal: float) -> np.ndarray:
     """Rows of a forest where the image shows something: contrast, averaged along it over STRETCH_UM, is enough.
 
-    What is left may be more pieces than before; a single node that was cut off on both sides goes too.
+    Or it is enough, for one so long, in the mean over an unbranched section. What is left may be more pieces than
+    before; a single node that was cut off on both sides goes too.
     """
     if field.light is None or not signal or not len(forest):
         return np.arange(len(forest))
     least = asked(np.full(len(forest), 2 * STRETCH_UM), forest.radius, signal)
     value = np.clip(contrast(forest, field) / least, -ENOUGH, ENOUGH)
-    keep = _averaged(forest, value, STRETCH_UM) >= 1
+    value = _averaged(forest, value, STRETCH_UM)
+    keep = value >= 1
+    for rows in graph.sections(forest):
+        length = np.linalg.norm(np.diff(forest.xyz[rows], axis=0), axis=1).sum()
+        share = value[rows] * least[rows] / asked(length, forest.radius[rows], signal)
+        keep[rows] |= np.minimum(share, ENOUGH_WHOLE).mean() >= 1
     alone = graph.degree(swc.take(forest, np.flatnonzero(keep))) == 0
     was_alone = graph.degree(forest)[keep] == 0
     return np.flatnonzero(keep)[~alone | was_alone]
@@ -93,9 +101,11 @@ def _seen(field: Field, xyz: np.ndarray) -> np.ndarray:
 
 
 def _seen_inside(field: Field, xyz: np.ndarray) -> np.ndarray:
-    """The light at points, NaN outside the volume."""
+    """The light at points, NaN outside the volume and within somata."""
     place = um_to_voxel(xyz, field.voxel_size)
     inside = ((place >= -0.5) & (place <= np.array(field.shape) - 0.5)).all(-1)
+    for one in field.somata:
+        inside &= np.linalg.norm(xyz - one.xyz, axis=-1) > one.rim
     return np.where(inside, field.seen.at(place), np.nan)
 
 

@@ -57,13 +57,31 @@ class Light:
         return (counts - np.clip(counts, low, np.maximum(high, low))) / noise
 
 
+@dataclass(frozen=True)
+class Soma:
+    """xyz: centre, um. radius: um. light: in its middle, in units of the noise."""
+
+    xyz: tuple[float, float, float]
+    radius: float
+    light: float
+
+    @property
+    def rim(self) -> float:
+        """um from the centre to where its arms are cut off: its surface and the blur of it."""
+        return 1.03 * self.radius + 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
-    """probability: uint8 (z, y, x), 0..255 = 0..1. voxel_size: z, y, x um. light: of the image, where it is known."""
+    """probability: uint8 (z, y, x), 0..255 = 0..1. voxel_size: z, y, x um. light: of the image, where it is known.
+
+    somata: those that were found.
+    """
 
     probability: np.ndarray
     voxel_size: VoxelSize
     light: Light | None = None
+    somata: tuple[Soma, ...] = ()
 
     @property
     def shape(self) -> Zyx:

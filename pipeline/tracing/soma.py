@@ -12,10 +12,12 @@ from pipeline import intensity, swc
 from pipeline.intensity import CELL
 from pipeline.swc import Tree, um_to_voxel
 from pipeline.tracing import graph
-from pipeline.tracing.field import Field
+from pipeline.tracing.field import Field, Soma
 
 # The image is looked at in voxels of about this share of the least soma radius.
 GRAIN = 0.3
+# Where such a block is one voxel its noise is taken off by a blur of so many voxels instead.
+BLUR = 0.6
 # Thresholds are so many times the noise, each the next by STEP; a soma is brighter than LEAST times the noise.
 LEAST, STEP = 8.0, 2**0.5
 # Rays from the middle of a soma: so many, of which this share ends (falls to half of its brightness) within WIDE radii
@@ -34,17 +36,8 @@ STEM = 0.6
 SPECK_UM = 1.0
 # An arm that was cut from a soma ends at its rim, its round end drawn back by its radius.
 RIM_RADII = 1.5
-# Else an arm starts within so many um, and this share of the radius, from the surface.
-NEAR_UM, NEAR_SHARE = 2.0, 0.25
-
-
-@dataclass(frozen=True)
-class Soma:
-    """xyz: centre, um. radius: um. light: in its middle, in units of the noise."""
-
-    xyz: tuple[float, float, float]
-    radius: float
-    light: float
+# Else an arm starts within so many um, and this share of the radius, from the surface, and heads for the middle (cosine).
+NEAR_UM, NEAR_SHARE, HEADED, HEADED_FAR = 5.0, 0.25, 0.3, 0.6
 
 
 def find(field: Field, *, soma_um: float) -> list[Soma]:
@@ -95,9 +88,10 @@ def filled(field: Field, labels: np.ndarray, somata: list[Soma]) -> tuple[Field,
         probability[box][body] = 255
         arms[box] |= body
     for one in somata:
-        box, away = _around(field, one, one.radius + 2.0)
-        arms[box][away <= _rim(one)] = False
-    return replace(field, probability=probability), cc3d.connected_components(arms, connectivity=26)
+        box, away = _around(field, one, one.rim)
+        arms[box][away <= one.rim] = False
+    field = replace(field, probability=probability, somata=tuple(somata))
+    return field, cc3d.connected_components(arms, connectivity=26)
 
 
 def joined(forest: Tree, somata: list[Soma]) -> Tree:
@@ -112,10 +106,11 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
         away = away[away > one.radius]
         piece = graph.pieces(forest)
         length = np.bincount(piece, weights=swc.edge_lengths(forest))
-        rim = _rim(one) + RIM_RADII * forest.radius + 1.0
+        rim = one.rim + RIM_RADII * forest.radius + 1.0
         reach = np.maximum((1 + NEAR_SHARE) * one.radius + NEAR_UM, rim)
         ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & (length[piece] > SPECK_UM))
-        ends = np.array([end for end in ends if _points_at(forest, int(end), np.array(one.xyz))], np.int64)
+        least = np.where(away < rim, HEADED, HEADED_FAR)
+        ends = np.array([end for end in ends if _heading(forest, int(end), one) > least[end]], np.int64)
         # The nearest of a piece may lie in a gap; others belong to the soma where they were cut from it.
         ends = ends[np.lexsort((away[ends], piece[ends]))]
         nearest = np.unique(piece[ends], return_index=True)[1]
@@ -198,6 +193,7 @@ def _coarse(field: Field, grain_um: float, box: tuple[slice, ...] | None = None)
     plane = np.minimum(np.rint(centre[0]).astype(int), len(level.low) - 1)
     rows, columns = (_between(place, size) for place, size in zip(centre[1:], level.low.shape[1:]))
     light = (mean - rows @ level.low[plane] @ columns.T) / np.float32(level.summary["noise"])
+    ndimage.gaussian_filter(light, [BLUR if step == 1 else 0 for step in steps], output=light)
     size = tuple(size * step for size, step in zip(field.voxel_size, steps))
     return _Coarse(light, size, np.array([place[0] for place in centre]) * field.voxel_size)
 
@@ -335,11 +331,6 @@ def _around(field: Field, one: Soma, reach_um: float) -> tuple[tuple[slice, ...]
     return tuple(slice(a, b) for a, b in zip(low, high)), np.sqrt(square)
 
 
-def _rim(one: Soma) -> float:
-    """um from the centre of a soma to where its arms are cut off: its surface and the blur of it."""
-    return 1.03 * one.radius + 0.5
-
-
 def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
     """The light in a box in units of the noise of the whole volume, blurred by a pixel: float32 (z, y, x)."""
     counts, level = field.seen.counts[box], field.seen.level
@@ -348,10 +339,9 @@ def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
     return ndimage.gaussian_filter(intensity.above(counts, level, sides), (0.5, 1, 1))
 
 
-def _points_at(forest: Tree, end: int, xyz: np.ndarray) -> bool:
-    """Whether an end heads for a point: the nodes behind it lie farther off."""
+def _heading(forest: Tree, end: int, one: Soma) -> float:
+    """Cosine between the way on from an end, away from the nodes behind it, and the way to the middle of a soma."""
     near = np.linalg.norm(forest.xyz - forest.xyz[end], axis=1) < 4.0
-    arrow = forest.xyz[end] - forest.xyz[near].mean(0)
-    towards = xyz - forest.xyz[end]
-    length = np.linalg.norm(arrow)
-    return bool(length < 1e-9 or arrow @ towards > 0.3 * length * np.linalg.norm(towards))
+    arrow, towards = forest.xyz[end] - forest.xyz[near].mean(0), one.xyz - forest.xyz[end]
+    length = np.linalg.norm(arrow) * np.linalg.norm(towards)
+    return float(arrow @ towards / length) if length > 1e-9 else 1.0
