@@ -77,6 +77,8 @@ def test_a_soma_whose_voxels_are_as_coarse_as_they_are_noisy_is_found():
     z, y, x = np.ogrid[:52, :70, :70]
     ball = np.sqrt((z - 21) ** 2 + (y - 27) ** 2 + (x - 38) ** 2) < 14.5
     rng = np.random.default_rng(0)
-    image = np.rint(np.clip(rng.normal(np.where(ball, 62, 1), np.where(ball, 22, 1.9)), 0, 255)).astype(np.uint8)
+    image = np.rint(np.clip(rng.normal(np.where(ball, 62, 1), np.where(ball, 22, 1.9)), 0, 255)).astype(
+        np.uint8
+    )
     (found,) = soma.find(field_of(image, (0.77, 0.77, 0.77)), soma_um=3.5)
     assert found.radius == pytest.approx(14.5 * 0.77, rel=0.1)

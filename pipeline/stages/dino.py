@@ -71,9 +71,7 @@ def run(
     score = _neighbours(backbone, judged, settings.size, device)
     shown = gathered([picture for _, picture in judged] or seen).to(device)
     which = torch.linspace(0, len(shown) - 1, min(DRAWN, len(shown))).round().long()
-    told = settings.model_copy(
-        update={name: sheet.names_only(getattr(settings, name)) for name in ("start", "pictures", "judged")}
-    )
+    told = sheet.names_only(settings, "start", "pictures", "judged")
     _draw(backbone, shown, which.to(device), settings.size, output.with_suffix(".png"))
     write_text(
         output.with_suffix(".md"), write_card(told, [path.name for path in pictures], len(seen), score, log)

@@ -57,29 +57,20 @@ def run(
         skeletons: of a label volume: reference SWC files of some neurons, below a folder, or one.
     """
     prediction_unit = prediction_unit or unit
-    size, made = config.parse_triple("--voxel-size", voxel_size), {}
+    size, extent = config.parse_triple("--voxel-size", voxel_size), config.parse_triple("--shape", shape)
+    made: dict[str, Any] = {}
     doubts: list[str] = []
-    extent = config.parse_triple("--shape", shape)
     if image:
-        from pipeline import volume
-
-        source = volume.open_volume(image)
-        size, extent = size or source.voxel_size, extent or source.shape
-        network = source.attributes.get("network", {})
-        made = {name: network.get(name) for name in PROVENANCE}
-        doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
+        size, extent, made, doubts = _from_image(image, size, extent)
     if scoring.is_labels(prediction):
-        if len(reference or []) > 1:
-            raise InputError("--reference", f"found {len(reference or [])}", "one label volume")
-        scores = scoring.cells(
+        scores = _of_labels(
             prediction,
+            reference or [],
             trees=trees,
-            reference=reference[0] if reference else None,
             skeletons=skeletons,
             unit=unit,
             voxel_size=size,
-            tolerance_um=settings.cell_tolerance_um,
-            min_length_um=settings.cell_min_length_um,
+            settings=settings,
         )
         _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
         return
@@ -108,6 +99,34 @@ def run(
     if not scores["nodes"]:
         doubts.append("no neurite found")
     _write(output, scores | made | ({"warnings": "; ".join(doubts + _left_out(table))} if image else {}))
+
+
+def _from_image(
+    image: Path, size: Triple | None, extent: Triple | None
+) -> tuple[Triple, Triple, dict[str, Any], list[str]]:
+    """Voxel size and shape, the image's own where they are not given; what made it, and what it warned of."""
+    from pipeline import volume
+
+    source = volume.open_volume(image)
+    network = source.attributes.get("network", {})
+    made = {name: network.get(name) for name in PROVENANCE}
+    doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
+    return size or source.voxel_size, extent or source.shape, made, doubts
+
+
+def _of_labels(
+    prediction: Path, references: list[Path], *, settings: config.Evaluate, **given: Any
+) -> dict[str, object]:
+    """All scores of a label volume (scoring.cells)."""
+    if len(references) > 1:
+        raise InputError("--reference", f"found {len(references)}", "one label volume")
+    return scoring.cells(
+        prediction,
+        reference=references[0] if references else None,
+        tolerance_um=settings.cell_tolerance_um,
+        min_length_um=settings.cell_min_length_um,
+        **given,
+    )
 
 
 def _left_out(table: Path | None) -> list[str]:

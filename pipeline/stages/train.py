@@ -50,21 +50,56 @@ def run(
         workers: processes that make windows beside the training.
     """
     from pipeline.network import model, weights
-    from pipeline.network.slices import Architecture
     from pipeline.training import loop
-    from pipeline.training.material import gather
-    from pipeline.training.slices import SliceTask
 
     device = model.choose_device(device)
     work = output.with_name(f".{output.stem}.truth")
-    rows = [
-        row for path in [*sheets, *map(Path, settings.more_samples.split())] for row in sheet.read_sheet(path)
-    ]
+    taught = _taught([*sheets, *map(Path, settings.more_samples.split())], settings)
+    network, task = _begin(taught, settings, work)
+    network = network.to(device)
+    log = output.with_suffix(".tsv")
+    checkpoint = output.with_name(f".{output.stem}.checkpoint")
+    averaged = loop.fit(
+        network,
+        task,
+        steps=settings.steps,
+        checkpoint=checkpoint,
+        log=log,
+        digest=_digest(settings, taught),
+        validate_every=settings.validate_every,
+        workers=workers,
+        bf16=model.choose_precision(settings.precision, device) == "bf16",
+    )
+    _tell_tubes(averaged, task)
+    told = sheet.names_only(settings, "start", "more_samples")
+    write_text(
+        output.with_suffix(".md"), write_card(told, network.architecture, [row.sample for row in taught], log)
+    )
+    voxel_um = _voxel_range(taught)
+    card: dict[str, object] = {"version": __version__, "settings": told.model_dump()}
+    weights.save(output, averaged, levels=LEVELS, voxel_um=voxel_um, card=card)
+    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _taught(sheets: list[Path], settings: Train) -> list[Row]:
+    """The rows of all sheets that are trained on; tells of each."""
+    rows = [row for path in sheets for row in sheet.read_sheet(path)]
     taught = [row for row in rows if not row.is_one_of(settings.validation)]
     if not taught and not settings.simulated:
         raise InputError(sheets[0], "no sample with a reference, none simulated", "one at least")
     for row in rows:
         print(f"{row.sample}: {'trained on' if row in taught else 'left out'}", flush=True)
+    return taught
+
+
+def _begin(taught: list[Row], settings: Train, work: Path) -> "tuple[SliceSegmenter, SliceTask]":
+    """The network before its training, and what it is to learn; what is too large for memory goes below `work`."""
+    from pipeline.network import weights
+    from pipeline.network.slices import Architecture
+    from pipeline.training.material import gather
+    from pipeline.training.slices import SliceTask
+
     material = gather(
         [_load_pair(row, work) for row in taught],
         remade=settings.remade if taught else 0,
@@ -86,30 +121,7 @@ def run(
         decoder_rate=settings.decoder_rate,
         layer_decay=settings.layer_decay,
     )
-    network = _with_norm(network, settings.norm, task).to(device)
-    log = output.with_suffix(".tsv")
-    checkpoint = output.with_name(f".{output.stem}.checkpoint")
-    averaged = loop.fit(
-        network,
-        task,
-        steps=settings.steps,
-        checkpoint=checkpoint,
-        log=log,
-        digest=_digest(settings, taught),
-        validate_every=settings.validate_every,
-        workers=workers,
-        bf16=model.choose_precision(settings.precision, device) == "bf16",
-    )
-    _tell_tubes(averaged, task)
-    told = _without_folders(settings)
-    write_text(
-        output.with_suffix(".md"), write_card(told, network.architecture, [row.sample for row in taught], log)
-    )
-    voxel_um = _voxel_range(taught)
-    card: dict[str, object] = {"version": __version__, "settings": told.model_dump()}
-    weights.save(output, averaged, levels=LEVELS, voxel_um=voxel_um, card=card)
-    checkpoint.unlink(missing_ok=True)
-    shutil.rmtree(work, ignore_errors=True)
+    return _with_norm(network, settings.norm, task), task
 
 
 def _with_norm(network: "SliceSegmenter", norm: str, task: "SliceTask") -> "SliceSegmenter":
@@ -194,12 +206,6 @@ def _digest(settings: Train, rows: list[Row]) -> str:
     ]
     start = sheet.file_digest(Path(settings.start)) if settings.start else ""
     return hashlib.sha256(repr((__version__, settings, start, seen)).encode()).hexdigest()
-
-
-def _without_folders(settings: Train) -> Train:
-    """Names of files instead of paths: the card travels, this machine's folders do not."""
-    names = {name: sheet.names_only(getattr(settings, name)) for name in ("start", "more_samples")}
-    return settings.model_copy(update=names)
 
 
 def write_card(settings: Train, architecture: "Architecture", names: list[str], log: Path) -> str:

@@ -15,7 +15,7 @@ from pipeline.training.sheet import Row
 
 if TYPE_CHECKING:
     from pipeline.network.affinities import AffinityNet, Architecture
-    from pipeline.training.affinities import Volume
+    from pipeline.training.affinities import AffinityTask, Volume
 
 
 def run(
@@ -42,7 +42,6 @@ def run(
     """
     from pipeline.network import model, weights
     from pipeline.training import electron, loop
-    from pipeline.training.affinities import AffinityTask
 
     device = model.choose_device(device)
     paths = [*sheets, *map(Path, settings.more_samples.split())]
@@ -65,26 +64,14 @@ def run(
     log = output.with_suffix(".tsv")
     averaged = loop.fit(
         network,
-        AffinityTask(
-            electron.weighed(trained, stretched=settings.stretched),
-            network.architecture,
-            held_out=held_out,
-            size=settings.batch,
-            seed=settings.seed,
-            rate=settings.rate,
-            mix_frequency=settings.mix_frequency,
-            cut_mix=settings.cut_mix,
-            thicken=settings.thicken,
-            erosion=settings.erosion,
-        ),
+        _task(trained, held_out, network, settings),
         steps=settings.steps,
         checkpoint=checkpoint,
         log=log,
         validate_every=settings.validate_every,
         **how,
     )
-    names = {name: sheet.names_only(getattr(settings, name)) for name in ("start", "more_samples")}
-    told = settings.model_copy(update=names)
+    told = sheet.names_only(settings, "start", "more_samples")
     write_text(output.with_suffix(".md"), _card(told, network.architecture, trained, held_out, log))
     weights.save(
         output,
@@ -95,6 +82,26 @@ def run(
     )
     for done in (before, checkpoint):
         done.unlink(missing_ok=True)
+
+
+def _task(
+    trained: list["Volume"], held_out: list["Volume"], network: "AffinityNet", settings: TrainEm
+) -> "AffinityTask":
+    from pipeline.training import electron
+    from pipeline.training.affinities import AffinityTask
+
+    return AffinityTask(
+        electron.weighed(trained, stretched=settings.stretched),
+        network.architecture,
+        held_out=held_out,
+        size=settings.batch,
+        seed=settings.seed,
+        rate=settings.rate,
+        mix_frequency=settings.mix_frequency,
+        cut_mix=settings.cut_mix,
+        thicken=settings.thicken,
+        erosion=settings.erosion,
+    )
 
 
 def _pretrain(

@@ -36,8 +36,10 @@ STEM = 0.6
 SPECK_UM = 1.0
 # An arm that was cut from a soma ends at its rim, its round end drawn back by its radius.
 RIM_RADII = 1.5
-# Else an arm starts within so many um, and this share of the radius, from the surface, and heads for the middle (cosine).
-NEAR_UM, NEAR_SHARE, HEADED, HEADED_FAR = 5.0, 0.25, 0.3, 0.6
+# Else an arm starts within so many um, and this share of the radius, from the surface.
+NEAR_UM, NEAR_SHARE = 5.0, 0.25
+# It heads for the middle (cosine), one that starts beyond the rim more so.
+HEADED, HEADED_FAR = 0.3, 0.6
 
 
 def find(field: Field, *, soma_um: float) -> list[Soma]:

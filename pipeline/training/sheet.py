@@ -5,10 +5,14 @@ import hashlib
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from pipeline import images
 from pipeline.errors import InputError
 
+Chosen = TypeVar("Chosen", bound=BaseModel)
 COLUMNS = ("sample", "image", "reference", "reference_unit")
 
 
@@ -57,6 +61,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest() + within
 
 
-def names_only(paths: str) -> str:
-    """Names of files instead of paths: a model card travels, this machine's folders do not."""
-    return " ".join(Path(path).name for path in paths.split())
+def names_only(settings: Chosen, *paths: str) -> Chosen:
+    """Settings with names of files instead of paths: a model card travels, this machine's folders do not."""
+    names = {key: " ".join(Path(path).name for path in getattr(settings, key).split()) for key in paths}
+    return settings.model_copy(update=names)
