@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import config, swc, volume
+from pipeline import config, neurons, swc, volume
 from pipeline.errors import InputError
 from pipeline.stages import segment, trace
 
@@ -111,6 +111,20 @@ def test_a_second_neuron_that_is_left_out_is_told_in_log_and_table(tmp_path, two
     rows = pd.read_csv(tmp_path / "neurons.tsv", sep="\t")
     assert rows["traced"].tolist() == [1, 0]
     assert rows["length_um"][1] == pytest.approx(16, abs=2)
+
+
+def test_trees_left_out_and_doubtful_cable_are_doubts_of_a_table(tmp_path):
+    columns = "id\tlength_um\tconfidence\ttraced\n"
+    table = tmp_path / "neurons.tsv"
+    table.write_text(columns + "a\t300\t0.99\t1\nb\t100\t0.7\t1\n\t80\t\t0\n\t30\t\t0\n")
+    assert neurons.doubts(table) == [
+        "2 more trees left out, the longest of 80 um",
+        "33 of 400 um are doubtful",
+    ]
+    table.write_text(columns + "a\t300\t0.99\t1\nb\t100\t0.9\t1\n")
+    assert neurons.doubts(table) == []
+    table.write_text(columns)
+    assert neurons.doubts(table) == []
 
 
 def test_trees_below_the_least_length_are_left_out(tmp_path, two_tubes):

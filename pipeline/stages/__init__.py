@@ -11,7 +11,7 @@ VERSIONS = {
     "trace": 6,
     "agglomerate": 2,
     "skeletonize": 2,
-    "evaluate": 2,
+    "evaluate": 3,
     "draw": 2,
     "simulate": 1,
     "dino": 1,

@@ -50,7 +50,7 @@ def run(
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
         shape: z,y,x in voxels: a reference of which less than half lies in an image of this size is an error.
         image: OME-Zarr made by ingest or stack: says voxel size and shape where they are not given, and what made it.
-        table: made by trace: trees that it left out are a warning.
+        table: made by trace: trees that it left out, or that are not sure, are a warning.
         matched: the folder `prediction` holds the trees of one image: the one that covers most of the reference is
             scored; without a reference all are measured together.
         trees: of a label volume: folder of {label}.swc in um.
@@ -98,7 +98,8 @@ def run(
         scores = _score(tree, reference or [], **options)
     if not scores["nodes"]:
         doubts.append("no neurite found")
-    _write(output, scores | made | ({"warnings": "; ".join(doubts + _left_out(table))} if image else {}))
+    doubts += neurons.doubts(table) if table else []
+    _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
 
 
 def _from_image(
@@ -127,12 +128,6 @@ def _of_labels(
         min_length_um=settings.cell_min_length_um,
         **given,
     )
-
-
-def _left_out(table: Path | None) -> list[str]:
-    """A warning where trees were seen and not traced."""
-    found = neurons.left_out(table) if table else []
-    return [f"{len(found)} more trees left out, the longest of {found[0]:.0f} um"] if found else []
 
 
 def _write(output: Path, scores: dict[str, Any]) -> None:
