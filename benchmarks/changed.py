@@ -211,8 +211,8 @@ def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS)
         for amplitude in AMPLITUDES:
             rng = np.random.default_rng([list(NOISE).index(kind), amplitude])
             image = NOISE[kind](edges, amplitude, rng)
-            top = 255 if amplitude < 40 else 65535
-            image = np.clip(np.rint(image), 0, top).astype(np.uint8 if top == 255 else np.uint16)
+            image = np.clip(np.rint(image), 0, 65535)
+            image = image.astype(np.uint8 if image.max() <= 255 else np.uint16)
             try:
                 view = quiet(seen, image, NOISE_UM, weights)
             except InputError:  # of one value: no image
