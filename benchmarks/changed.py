@@ -211,7 +211,7 @@ def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS)
         for amplitude in AMPLITUDES:
             rng = np.random.default_rng([list(NOISE).index(kind), amplitude])
             image = NOISE[kind](edges, amplitude, rng)
-            image = np.clip(np.rint(image), 0, 65535)
+            image = np.clip(np.rint(image.astype(float)), 0, 65535)
             image = image.astype(np.uint8 if image.max() <= 255 else np.uint16)
             try:
                 view = quiet(seen, image, NOISE_UM, weights)

@@ -93,7 +93,11 @@ def doubts(table: Path) -> list[str]:
     told = []
     if left_out := [float(row["length_um"]) for row in rows if row["traced"] == "0"]:
         told.append(f"{len(left_out)} more trees left out, the longest of {left_out[0]:.0f} um")
-    traced = [(float(row["length_um"]), float(row["confidence"])) for row in rows if row["traced"] == "1"]
+    traced = [
+        (float(row["length_um"]), float(row["confidence"]))
+        for row in rows
+        if row["traced"] == "1" and row["confidence"]
+    ]
     whole = sum(length for length, _ in traced)
     doubtful = sum(length * (1 - sure) for length, sure in traced)
     if doubtful > (1 - SURE) * whole:

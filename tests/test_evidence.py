@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from pipeline import config, intensity, rasterise
 from pipeline.swc import EMPTY, Tree
-from pipeline.tracing import confidence, evidence, neuron
+from pipeline.tracing import confidence, evidence, graph, neuron
 from pipeline.tracing.field import Field, Light, Soma
 from pipeline.tracing.segment import components
 
@@ -166,3 +166,22 @@ def test_beside_a_soma_a_branch_keeps_its_contrast(fork):
     unknown = np.median(evidence.contrast(fork, bare)[beside])
     known = np.median(evidence.contrast(fork, replace(bare, somata=tuple(somata)))[beside])
     assert unknown < 1 and known == pytest.approx(12, abs=3)
+
+
+def test_a_bright_neurite_lends_a_dark_tail_no_light(fork):
+    bright = part(fork, slice(0, 61))
+    tail = np.stack([np.linspace(30.4, 43, 32), np.full(32, 16.0), np.full(32, 12.0)], 1)
+    whole = Tree(
+        np.concatenate([bright.xyz, tail]), np.full(93, 0.8), np.arange(-1, 92), np.zeros(93, np.int64)
+    )
+    kept = whole.xyz[evidence.lit(whole, field_of(pictured(bright, signal=30)), signal=2.4), 0]
+    assert 30 <= kept.max() < 36
+
+
+def test_what_is_lit_does_not_depend_on_the_root(fork):
+    trunk = part(fork, slice(0, 61))
+    field = field_of(pictured(trunk, signal=5))
+    signal = float(evidence.contrast(trunk, field).mean()) / 1.7
+    for root in (0, 15, 30):
+        tree = graph.rooted(trunk.xyz, trunk.radius, graph.edges(trunk), root=root)
+        assert len(evidence.lit(tree, field, signal=signal)) == 61

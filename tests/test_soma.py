@@ -7,8 +7,8 @@ from pipeline import config, intensity, rasterise
 from pipeline.simulation.render import render
 from pipeline.simulation.views import soma_view
 from pipeline.swc import SOMA, Tree
-from pipeline.tracing import neuron, soma
-from pipeline.tracing.field import Field, Light
+from pipeline.tracing import graph, neuron, soma
+from pipeline.tracing.field import Field, Light, Soma
 
 
 def field_of(image, voxel_size, probability=None) -> Field:
@@ -82,3 +82,13 @@ def test_a_soma_whose_voxels_are_as_coarse_as_they_are_noisy_is_found():
     )
     (found,) = soma.find(field_of(image, (0.77, 0.77, 0.77)), soma_um=3.5)
     assert found.radius == pytest.approx(14.5 * 0.77, rel=0.1)
+
+
+def test_two_somata_side_by_side_with_arms_of_their_own_are_two_trees():
+    somata = [Soma((30.0, 30.0, 12.0), 7.0, 50.0), Soma((44.0, 30.0, 12.0), 6.0, 50.0)]
+    arms = [np.linspace((22, 30, 12), (5, 30, 12), 40), np.linspace((51, 30, 12), (70, 30, 12), 40)]
+    parent = np.concatenate([np.arange(-1, 39), [-1], np.arange(40, 79)])
+    forest = Tree(np.concatenate(arms), np.full(80, 0.6), parent, np.zeros(80, np.int64))
+    made = soma.joined(forest, somata)
+    assert len(made) == 82 and graph.degree(made)[80:].tolist() == [1, 1]
+    assert graph.pieces(made).max() == 1

@@ -21,16 +21,17 @@ SHORT = 2.0
 STRETCH_UM = 4.0
 # Brightness beyond so many times what is asked for says no more: a bright trunk lends its false branches no light.
 ENOUGH = 2.0
-# So it is of a whole section, which may be dimmer in the mean: one end of it lends the other little.
-ENOUGH_WHOLE = 1.25
+# So it is of a whole section, which may be dimmer in the mean: one end of it lends the other little, and nothing where
+# it shows less than this share of that.
+ENOUGH_WHOLE, DIM = 1.25, 0.5
 
 
 def contrast(tree: Tree, field: Field) -> np.ndarray:
     """(n,) how much brighter the image is at each node than beside it, in units of the noise.
 
     Bright is the mean over the middle of the cross-section. Beside is what lies around it across its direction: of
-    each two opposite places the brighter one, the median of these pairs, so that a neighbour on one side does not
-    count and the flank of something brighter has no contrast; of two distances the darker, for lines thicker than
+    each two opposite places the mean, the median of these pairs, so that the flank of something brighter has no
+    contrast; within somata nothing counts; of two distances the darker, for lines thicker than
     their radius says. The noise is that of the background (1 by definition of the light) or the spread of what lies
     beside the line where that is more: haze has a grain of its own.
     """
@@ -81,13 +82,28 @@ def lit(forest: Tree, field: Field, *, signal: float) -> np.ndarray:
     value = np.clip(contrast(forest, field) / least, -ENOUGH, ENOUGH)
     value = _averaged(forest, value, STRETCH_UM)
     keep = value >= 1
-    for rows in graph.sections(forest):
+    for rows in _sections(forest):
         length = np.linalg.norm(np.diff(forest.xyz[rows], axis=0), axis=1).sum()
         share = value[rows] * least[rows] / asked(length, forest.radius[rows], signal)
-        keep[rows] |= np.minimum(share, ENOUGH_WHOLE).mean() >= 1
+        if np.minimum(share, ENOUGH_WHOLE).mean() >= 1:
+            keep[rows] |= share >= DIM
     alone = graph.degree(swc.take(forest, np.flatnonzero(keep))) == 0
     was_alone = graph.degree(forest)[keep] == 0
     return np.flatnonzero(keep)[~alone | was_alone]
+
+
+def _sections(forest: Tree) -> list[np.ndarray]:
+    """Those of `graph.sections`, but a root within a line does not part it: roots of a forest are arbitrary."""
+    from_root: dict[int, list[np.ndarray]] = {}
+    found = []
+    for rows in graph.sections(forest):
+        if forest.parent[rows[0]] < 0:
+            from_root.setdefault(int(rows[0]), []).append(rows)
+        else:
+            found.append(rows)
+    for parts in from_root.values():
+        found += [np.concatenate([parts[0][::-1], parts[1][1:]])] if len(parts) == 2 else parts
+    return found
 
 
 def shows(tree: Tree, path: np.ndarray, value: np.ndarray, *, signal: float) -> bool:

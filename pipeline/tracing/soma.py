@@ -102,22 +102,24 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
     Of a piece that comes near without such an end, the nearest node. Loops that arms make which touch elsewhere are
     opened there.
     """
+    placed = np.zeros(len(forest), bool)  # nodes that are somata: no arms of another
     for one in somata:
         away = np.linalg.norm(forest.xyz - one.xyz, axis=1)
-        forest = swc.take(forest, np.flatnonzero(away > one.radius))
-        away = away[away > one.radius]
+        outside = np.flatnonzero(away > one.radius)
+        forest, away, placed = swc.take(forest, outside), away[outside], placed[outside]
         piece = graph.pieces(forest)
         length = np.bincount(piece, weights=swc.edge_lengths(forest))
         rim = one.rim + RIM_RADII * forest.radius + 1.0
         reach = np.maximum((1 + NEAR_SHARE) * one.radius + NEAR_UM, rim)
-        ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & (length[piece] > SPECK_UM))
+        arm = (length[piece] > SPECK_UM) & ~placed
+        ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & arm)
         least = np.where(away < rim, HEADED, HEADED_FAR)
         ends = np.array([end for end in ends if _heading(forest, int(end), one) > least[end]], np.int64)
         # The nearest of a piece may lie in a gap; others belong to the soma where they were cut from it.
         ends = ends[np.lexsort((away[ends], piece[ends]))]
         nearest = np.unique(piece[ends], return_index=True)[1]
         ends = np.union1d(ends[nearest], ends[away[ends] < rim[ends]])
-        beside = np.flatnonzero((away < rim) & (length[piece] > SPECK_UM) & ~np.isin(piece, piece[ends]))
+        beside = np.flatnonzero((away < rim) & arm & ~np.isin(piece, piece[ends]))
         beside = beside[np.lexsort((away[beside], piece[beside]))]
         ends = np.append(ends, beside[np.unique(piece[beside], return_index=True)[1]])
         links = np.array([(end, len(forest)) for end in ends], np.int64).reshape(-1, 2)
@@ -128,6 +130,7 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
             edges,
             kept=np.arange(len(edges)) >= len(edges) - len(links),
         )
+        placed = np.append(placed, True)
     return forest
 
 
