@@ -1,7 +1,5 @@
 """Which branches of a tree are one neuron?"""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -151,36 +149,3 @@ def test_simulated_pairs_touch_and_a_seed_gives_the_same_again():
     image, trees = two_neurons(np.random.default_rng(4))
     assert image.shape == PAIR_ZYX and len(touching_places(*trees))
     np.testing.assert_array_equal(image, two_neurons(np.random.default_rng(4))[0])
-
-
-def random_lines(rng: np.random.Generator) -> crossing.Lines:
-    """Seven points on a line; two lines leave each inner one anywhere; radii and brightness are drawn."""
-    knots = np.cumsum(rng.uniform(6, 14, (7, 3)) * [1, 0.3, 0.1], axis=0) + [5, 10, 8]
-    lines = [line(*pair) for pair in zip(knots, knots[1:])]
-    lines += [line(knot, knot + rng.normal(0, 8, 3) * [1, 1, 0.3]) for knot in knots[1:-1] for _ in range(2)]
-    tree = tree_of(*lines)
-    radius = tree.radius.copy()
-    for rows in graph.sections(tree):
-        radius[rows[1:]] = np.exp(rng.normal(-0.5, 0.5))
-    tree = Tree(tree.xyz, radius, tree.parent, tree.type)
-    brightness = np.exp(rng.normal(0, 0.3, len(tree)))
-    return crossing.Lines(tree, brightness, dark(), np.zeros(0, np.int64))
-
-
-def test_the_choice_of_ways_is_the_best_of_all():
-    """Of all 32,768 choices at five meetings; changing one meeting, or two neighbours, at a time ends short of it."""
-    lines = random_lines(np.random.default_rng(108))
-    choice = split._Choice(lines, np.zeros(len(lines.tree), bool), min_length_um=5.0)
-    every = list(range(len(lines.sections)))
-    for short in split.SHORT:
-        choice.improve(short)
-    climbed = choice._value(every)
-    choice.improve_against_odds()
-    found = choice._value(every)
-    values = []
-    for chosen in product(*choice.ways):
-        for way in chosen:
-            choice._choose(way)
-        values.append(choice._value(every))
-    assert len(values) == 8**5
-    assert climbed < found - 0.1 and found == pytest.approx(max(values), abs=1e-6)

@@ -4,11 +4,11 @@ An image in which neurites touch gives one piece of foreground and one tree. Loo
 closed; where lines meet, their arms are shared out among neurites in one of some ways (see `ways`). A choice of a way
 at each meeting gives neurons. Each is judged as a whole: it has one soma at most, grows from it or from the border of
 the image, from there on its ways must fit, thick to thin, and its sections are stained alike. The best choice is sought
-by changing one meeting at a time, then two neighbours, then one against the odds whose neighbours follow.
+by changing one meeting at a time, then two neighbours.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -33,10 +33,6 @@ OF_SECTIONS, OF_NEURONS, STAINED, SECTION_UM = 0.28, 0.46, 0.5, 11.0
 SHORT = 3.0, 50.0
 # Of two neighbours so many ways each are tried together.
 TOGETHER = 5
-# Where one way is tried against the odds, places within so many sections follow.
-HOPS = 3
-# Not at more places: that takes six times as long as the rest, and the rest 4 s at 56 places of one neuron.
-MOST_PLACES = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +60,6 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
     )
     for short in SHORT:
         choice.improve(short)
-    if len(choice.ways) <= MOST_PLACES:
-        choice.improve_against_odds()
     found = choice.neurons()
     if len(found) < 2:
         return whole
@@ -90,47 +84,18 @@ class _Choice:
         self.known: dict[tuple[frozenset[int], frozenset[Joined]], float] = {}
         for way in self.ways:
             self._choose(way[0])
-        # Places with a section between them.
-        inside = [at for at, end in self.joined if end == 0 and (at, 1) in self.joined]
-        ends = [{self.joined[at, end].place for end in (0, 1)} for at in inside]
-        self.beside = sorted({(min(pair), max(pair)) for pair in ends if len(pair) == 2})
 
     def improve(self, short: float) -> None:
         """Change ways as long as that makes the neurons likelier. short: log odds against one that is too short."""
         self.short = short
         self.known.clear()
-        self._climb(range(len(self.ways)), self.beside)
-
-    def improve_against_odds(self) -> None:
-        """Try a way that is worse as things are: it may be better once its neighbours have followed."""
-        while sum(self._forced(place) for place in range(len(self.ways))):
-            self._climb(range(len(self.ways)), self.beside)
-
-    def _climb(self, places: Sequence[int], pairs: list[tuple[int, int]]) -> None:
-        """Change the ways of single places and of neighbours until none is better."""
-        while sum(self._best((place,), None) for place in places) or sum(
+        places = [arm[0] for arm in self.joined if arm[1] == 0 and (arm[0], 1) in self.joined]
+        beside = {tuple(sorted(self.joined[at, end].place for end in (0, 1))) for at in places}
+        pairs = sorted(pair for pair in beside if pair[0] != pair[1])
+        while sum(self._best((place,), None) for place in range(len(self.ways))) or sum(
             self._best(pair, TOGETHER) for pair in pairs
         ):
             pass
-
-    def _forced(self, place: int) -> bool:
-        """Whether another way of a place was better after its neighbours had followed; all are as they were if none."""
-        near = {place}
-        for _ in range(HOPS):
-            near |= {at for pair in self.beside if near & set(pair) for at in pair}
-        others = sorted(near - {place})
-        within = [pair for pair in self.beside if set(pair) <= set(others)]
-        sections = sorted({arm[0] for at in near for each in self.ways[at][0] for arm in each.value})
-        before = [self._chosen(at) for at in sorted(near)]
-        value = self._value(sections)
-        for way in self.ways[place][:TOGETHER]:
-            self._choose(way)
-            self._climb(others, within)
-            if self._value(sections) > value + 1e-6:
-                return True
-            for each in before:
-                self._choose(each)
-        return False
 
     def neurons(self) -> list[tuple[frozenset[int], frozenset[Joined]]]:
         """Sections and joined arms of each neuron."""
