@@ -103,9 +103,11 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     hole = intensity.find_hole(np.concatenate(rows))
+    rows.clear()  # of a large volume these and the cells of its slabs are most of the memory
     if hole is not None:
         cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
     seen = intensity.join(cells)
+    cells.clear()
     instead = intensity.lost_planes(seen)
     for plane, other in instead.items():
         array[plane] = array[other]
