@@ -56,7 +56,7 @@ def run(
         trees: of a label volume: folder of {label}.swc in um.
         skeletons: of a label volume: reference SWC files of some neurons, below a folder, or one.
     """
-    prediction_unit = prediction_unit or unit
+    prediction_unit, references = prediction_unit or unit, reference or []
     size, extent = config.parse_triple("--voxel-size", voxel_size), config.parse_triple("--shape", shape)
     made: dict[str, Any] = {}
     doubts: list[str] = []
@@ -65,7 +65,7 @@ def run(
     if scoring.is_labels(prediction):
         scores = _of_labels(
             prediction,
-            reference or [],
+            references,
             trees=trees,
             skeletons=skeletons,
             unit=unit,
@@ -86,16 +86,11 @@ def run(
         "doubts": doubts,
     }
     if prediction.is_dir() and not matched:
-        rows = _score_folder(prediction, reference or [], **options)
+        rows = _score_folder(prediction, references, **options)
         write_text(output, format_table(rows))
         print(f"{output}: {len(rows)} trees")
         return
-    if matched:
-        name, tree, count = _matched(prediction, reference or [], unit=unit, size=size, settings=settings)
-        scores = {"tree": name, "neurons": count, **_score(tree, reference or [], **options)}
-    else:
-        tree = _read(prediction, doubts, unit=prediction_unit, voxel_size=size, empty=True)
-        scores = _score(tree, reference or [], **options)
+    scores = (_score_matched if matched else _score_file)(prediction, references, **options)
     if not scores["nodes"]:
         doubts.append("no neurite found")
     doubts += neurons.doubts(table) if table else []
@@ -186,6 +181,25 @@ def _score(
         "esa_unit": "voxel" if as_written else "um",
         **settings.model_dump(exclude=FAMILIES | CELLS),
     }
+
+
+def _score_file(prediction: Path, references: list[Path], **options: Any) -> dict[str, object]:
+    """All scores of the tree of a file. options: those of `_score`."""
+    tree = _read(
+        prediction,
+        options["doubts"],
+        unit=options["prediction_unit"],
+        voxel_size=options["size"],
+        empty=True,
+    )
+    return _score(tree, references, **options)
+
+
+def _score_matched(folder: Path, references: list[Path], **options: Any) -> dict[str, object]:
+    """All scores of the tree of a folder that is the reference's own, its name, and how many there are."""
+    wanted = {key: options[key] for key in ("unit", "size", "settings")}
+    name, tree, count = _matched(folder, references, **wanted)
+    return {"tree": name, "neurons": count, **_score(tree, references, **options)}
 
 
 def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
