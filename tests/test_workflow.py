@@ -604,7 +604,7 @@ def test_a_bad_image_is_told_and_the_others_finish(first_run):
     assert status != 0
     rows = read_table(folder / "results/metrics.tsv")
     assert {name: row["status"] for name, row in rows.items()} == {
-        "bent ü": "warning",  # a network of a few steps is sure of nothing
+        "bent ü": "warning",  # the tiny network is not sure
         "broken": "failed",
         "straight": "warning",
     }

@@ -22,9 +22,8 @@ from pipeline.tracing import (
     stem,
 )
 from pipeline.tracing.bridge import Bridges
-from pipeline.tracing.field import Field
+from pipeline.tracing.field import Field, Soma
 from pipeline.tracing.root import Hung
-from pipeline.tracing.soma import Soma
 
 # Rounds of centring: each moves a line at most by the reach of its cross-sections.
 ROUNDS = 3
