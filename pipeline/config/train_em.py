@@ -98,6 +98,13 @@ class TrainEm(Settings):
         ge=0,
         le=1,
     )
+    bent: float = setting(
+        0.5,
+        "Share of the crops that are turned by any angle, made up to 15 % larger or smaller, and bent.",
+        why="membranes lie in any direction, labelled volumes are small",
+        ge=0,
+        le=1,
+    )
     stretched: float = setting(
         0.5,
         "Share of the crops whose grey is stretched to the volume's own black and white.",

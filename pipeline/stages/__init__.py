@@ -16,7 +16,7 @@ VERSIONS = {
     "simulate": 1,
     "dino": 1,
     "train": 4,
-    "train_em": 1,
+    "train_em": 2,
     "ablation_lm_score": 3,
     "ablation_lm_table": 3,
     "ablation_score": 2,

@@ -100,6 +100,7 @@ def _task(
         mix_frequency=settings.mix_frequency,
         cut_mix=settings.cut_mix,
         thicken=settings.thicken,
+        bent=settings.bent,
         erosion=settings.erosion,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.metrics.cells import in_pieces
 from pipeline.network.affinities import SHORT, Architecture
-from pipeline.training import mixing, sections
+from pipeline.training import bend, mixing, sections
 
 Offset = tuple[int, int, int]
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]  # image (1, D, H, W), target and counts (C, D, H, W)
@@ -152,7 +152,8 @@ class AffinityTask:
 
     held_out: volumes that are scored only. mix_frequency, cut_mix: share of crops with another volume's low
     frequencies, and of crops with a box of another crop. thicken: share of the crops of an isotropic volume whose
-    sections are averaged or thinned. erosion: voxels taken off each side of a border.
+    sections are averaged or thinned. bent: share of the crops that are turned by any angle and bent. erosion: voxels
+    taken off each side of a border.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class AffinityTask:
         mix_frequency: float = 0.25,
         cut_mix: float = 0.25,
         thicken: float = 0.35,
+        bent: float = 0.5,
         erosion: int = 1,
     ) -> None:
         # Copies of a volume that differ in grey alone share their labels.
@@ -181,7 +183,7 @@ class AffinityTask:
         self.shape = (architecture.depth, architecture.height, architecture.width)
         self.size, self.seed, self.rate = size, seed, rate
         self.mix_frequency, self.cut_mix = mix_frequency, cut_mix
-        self.thicken, self.erosion = thicken, erosion
+        self.thicken, self.bent, self.erosion = thicken, bent, erosion
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Image (B, 1, D, H, W) float32, target and counts (B, C, D, H, W) uint8 of batch number `step`."""
@@ -252,11 +254,11 @@ class AffinityTask:
         donor: int | None,
     ) -> Crop:
         volume = self.volumes[index]
-        image, labels, voxel_size = _cut(rng, volume, shape, thickness)
+        image, labels, voxel_size = _cut(rng, volume, shape, thickness, bent=rng.random() < self.bent)
         isotropic = voxel_size[0] < FLAT * max(voxel_size[1:])
         counts = np.ones(labels.shape, bool) if volume.membrane else labels > 0
         if donor is not None:
-            other, *_ = _cut(rng, self.volumes[donor], shape, thickness)
+            other, *_ = _cut(rng, self.volumes[donor], shape, thickness, bent=False)
             image = mixing.mix_frequencies(image, other)
         image, labels, counts = sections.turn(rng, image, labels, counts)
         if not isotropic and rng.random() < 0.2:
@@ -270,31 +272,38 @@ class AffinityTask:
 
 
 def _cut(
-    rng: np.random.Generator, volume: Volume, shape: tuple[int, int, int], thickness: int
+    rng: np.random.Generator, volume: Volume, shape: tuple[int, int, int], thickness: int, *, bent: bool
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
     """(image float32 in [0, 1], labels, voxel size) of a crop; an isotropic volume is cut along any axis.
 
     Four in five thick sections are averages, the others thinned; a volume too small for thick ones gives thin ones,
-    and one smaller than the crop is reflected.
+    for a bent crop a straight one, and one smaller than the crop is reflected.
     """
     axes = [order for order in permutations(range(3)) if volume.isotropic or order[0] == 0]
     source = (shape[0] * thickness, *shape[1:])
     fitting = [order for order in axes if all(volume.image.shape[a] >= n for a, n in zip(order, source))]
     if not fitting and thickness > 1:
-        return _cut(rng, volume, shape, thickness - 1)
+        return _cut(rng, volume, shape, thickness - 1, bent=bent)
     order = fitting[int(rng.integers(len(fitting)))] if fitting else (0, 1, 2)
     image, labels = (part.transpose(order) for part in (volume.image, volume.labels))
-    low = [int(rng.integers(0, max(have - want, 0) + 1)) for have, want in zip(image.shape, source)]
-    box = tuple(slice(start, start + want) for start, want in zip(low, source))
-    image, labels = image[box].astype(np.float32) / 255, labels[box]
-    missing = [(0, want - have) for have, want in zip(image.shape, source)]
-    if any(after for _, after in missing):
-        image, labels = (np.pad(part, missing, mode="symmetric") for part in (image, labels))
+    crop = bend.bent_crop(rng, image, labels, source, in_plane=not volume.isotropic) if bent else None
+    image, labels = crop or _straight_crop(rng, image, labels, source)
+    image = image.astype(np.float32) / 255
     voxel_size = tuple(volume.voxel_size[axis] for axis in order)
     if thickness == 1:
         return image, labels, voxel_size
     thick = sections.average if rng.random() < 0.8 else sections.thin
     return thick(image, labels, voxel_size, thickness)
+
+
+def _straight_crop(
+    rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, shape: tuple[int, int, int]
+) -> list[np.ndarray]:
+    """Image and labels of a box of `shape` from anywhere; what is missing is reflected."""
+    low = [int(rng.integers(0, max(have - want, 0) + 1)) for have, want in zip(image.shape, shape)]
+    box = tuple(slice(start, start + want) for start, want in zip(low, shape))
+    missing = [(0, max(want - have, 0)) for have, want in zip(image.shape, shape)]
+    return [np.pad(part[box], missing, mode="symmetric") for part in (image, labels)]
 
 
 def _along(volume: np.ndarray, axis: int, part: slice) -> np.ndarray:

@@ -1,0 +1,63 @@
+"""Crops of a labelled volume that are turned by any angle, made a little larger or smaller, and bent.
+
+Flips and exchanged axes give a volume 48 views; a membrane lies in any direction, also along the sections. The bending
+is SegNeuron's elastic deformation (Zhang et al. 2024: control points that jitter by two pixels); turning is that of
+most augmentations for electron microscopy.
+"""
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+KNOTS = 20  # voxels between the points that are moved
+JITTER = 2.0  # voxels, standard deviation of their movement along each axis
+SCALE = 0.15  # voxels are up to so much larger or smaller, as the logarithm
+
+
+def bent_crop(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, int, int],
+    *,
+    in_plane: bool,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(image float32, labels) of a crop of `shape` (zyx) from anywhere in a volume (D, H, W); None if none fits.
+
+    Grey is interpolated linearly, a label is that of the nearest voxel. in_plane: the first axis stays as it is.
+    """
+    place = _places(rng, shape, in_plane=in_plane)
+    low, high = place.min((1, 2, 3)), place.max((1, 2, 3))
+    room = np.array(image.shape) - 1 - (high - low)
+    if (room < 0).any():
+        return None
+    place += (rng.uniform(0, 1, 3) * room - low).astype(np.float32)[:, None, None, None]
+    first = np.floor(place.min((1, 2, 3))).astype(int)
+    last = np.ceil(place.max((1, 2, 3))).astype(int)
+    box = tuple(slice(start, stop + 1) for start, stop in zip(first, last))
+    place -= first[:, None, None, None]
+    grey = ndimage.map_coordinates(image[box].astype(np.float32), place, order=1, mode="nearest")
+    nearest = np.rint(place).astype(int)
+    return grey, labels[box][tuple(nearest)]
+
+
+def _places(rng: np.random.Generator, shape: tuple[int, int, int], *, in_plane: bool) -> np.ndarray:
+    """(3, *shape) float32: where each voxel of a crop is taken from, around 0."""
+    middle = (np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in shape)
+    grid = np.stack(np.meshgrid(*middle, indexing="ij"))
+    between = [_between_knots(n) for n in shape]
+    for axis in range(1 if in_plane else 0, 3):
+        moved = rng.normal(0, JITTER, [each.shape[1] for each in between]).astype(np.float32)
+        grid[axis] += np.einsum("za,yb,xc,abc->zyx", *between, moved, optimize=True)
+    angle = rng.uniform(-np.pi, np.pi)
+    turn = Rotation.from_rotvec([angle, 0, 0]) if in_plane else Rotation.from_quat(rng.normal(size=4))
+    scale = np.exp(rng.uniform(-SCALE, SCALE))
+    matrix = turn.as_matrix() * np.array([1 if in_plane else scale, scale, scale])[:, None]
+    return np.einsum("ij,j...->i...", matrix.astype(np.float32), grid)
+
+
+def _between_knots(length: int) -> np.ndarray:
+    """(length, knots) float32: cubic splines, how much each knot says at each voxel."""
+    spans = -(-length // KNOTS)
+    one_each = np.eye(spans + 1, dtype=np.float32)
+    return ndimage.zoom(one_each, ((spans * KNOTS + 1) / (spans + 1), 1), order=3, mode="nearest")[:length]
