@@ -63,6 +63,15 @@ def test_a_multipolar_neuron_starts_with_its_soma_and_others_have_none():
     assert not np.any(kinds["fibre"] == 1)
 
 
+def test_no_neurite_comes_back_to_its_soma():
+    for seed in range(40):
+        tree = grow(
+            np.random.default_rng(seed), extent_um=(60, 60, 25), style="multipolar", tips=10, soma_um=8.0
+        )
+        away = np.linalg.norm(tree.xyz - tree.xyz[0], axis=1) / tree.radius[0]
+        assert away[1:].min() > 0.999
+
+
 def test_no_wander_gives_straight_terminals_and_more_gives_more_bends():
     def tortuosity(wander):
         box = {"extent_um": (400, 400, 400), "style": "multipolar", "section_um": 60}

@@ -17,6 +17,9 @@ Style = Literal["projection", "multipolar", "fibre"]
 SOMA, AXON, DENDRITE = 1, 2, 3
 PERSISTENCE_UM = 6.0  # length over which a neurite forgets a bend
 RALL = 1.5  # r_parent^1.5 = sum of r_child^1.5 (Rall 1959)
+# A neurite keeps so many um away from its soma; where it starts nearer, it gains so much a um of its way. Of so many
+# walks the first that does is taken.
+AWAY_UM, GAINED, WALKS = 2.0, 0.3, 20
 
 
 def grow(
@@ -39,8 +42,8 @@ def grow(
     dendrites; "fibre", a thin axon from border to border. tips: how many ends to grow; neurites that meet the
     border end there. radius_um: of a tip, and the most of a neurite. section_um: mean length between branch
     points. wander: standard deviation of the heading along a walk (0 is straight). boutons: probability
-    that a tip ends in a swelling. soma_um: radius of the soma. The tree depends on `rng` and the arguments
-    alone.
+    that a tip ends in a swelling. soma_um: radius of the soma; no neurite comes back to it. The tree depends on
+    `rng` and the arguments alone.
     """
     grower = _Grower(
         rng=rng,
@@ -83,6 +86,7 @@ def _multipolar(grower: "_Grower", *, tips: int, soma_um: float) -> Tree:
     soma_um = min(soma_um, 0.3 * extent.min())
     centre = extent * rng.uniform([0.35, 0.35, 0.4], [0.65, 0.65, 0.6])
     soma = grower.add(-1, centre[None], np.array([soma_um]), SOMA)[0]
+    grower.soma = centre, soma_um
     stems = min(tips, int(rng.integers(3, 7)))
     turn = rng.uniform(0, 2 * np.pi)
     for stem, share in enumerate(_shares(rng, tips, stems)):
@@ -131,6 +135,7 @@ class _Grower:
         self.radius: list[float] = []
         self.parent: list[int] = []
         self.type: list[int] = []
+        self.soma: tuple[np.ndarray, float] | None = None  # middle and radius
 
     def tree(self) -> Tree:
         return Tree(np.array(self.xyz), np.array(self.radius), np.array(self.parent), np.array(self.type))
@@ -156,10 +161,25 @@ class _Grower:
         return np.cos(angle) * heading + np.sin(angle) * aside
 
     def walk(self, start: np.ndarray, heading: np.ndarray, *, length_um: float) -> np.ndarray:
-        """(n, 3) points after `start`: a persistent random walk that ends where it leaves the box."""
+        """(n, 3) points after `start`: a persistent random walk that ends where it leaves the box, or at the soma."""
         n = max(2, round(length_um / self.step_um))
-        steps = _unit(heading + self.wander * self.noise(n) * [1, 1, self.flatness])
-        return self.inside(start + np.cumsum(steps * self.step_um, axis=0))
+        for _ in range(WALKS):
+            steps = _unit(heading + self.wander * self.noise(n) * [1, 1, self.flatness])
+            points = start + np.cumsum(steps * self.step_um, axis=0)
+            clear = self.clear(start, points)
+            if clear.all():
+                break
+        return self.inside(points[: len(points) if clear.all() else int(np.argmin(clear))])
+
+    def clear(self, start: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """(n,) bool: which points of a way from `start`, in order, are away from the soma."""
+        if self.soma is None:
+            return np.ones(len(points), bool)
+        middle, radius = self.soma
+        away = np.linalg.norm(points - middle, axis=1) - radius
+        first = np.linalg.norm(start - middle) - radius
+        way_um = np.linalg.norm(points - start, axis=1)
+        return away >= np.minimum(AWAY_UM, max(first, 0.0) + GAINED * way_um)
 
     def curve(self, waypoints: np.ndarray) -> np.ndarray:
         """(n, 3) points along a smooth curve through the waypoints, with the bends of a walk."""
@@ -216,11 +236,11 @@ class _Grower:
         self.arbour(rows[-1], other, tips=tips - left, most=radius, kind=kind)
 
     def inward(self, start: np.ndarray, heading: np.ndarray, length_um: float) -> np.ndarray:
-        """`heading`, or the first of a few turns of it by which a straight way ends inside the box."""
+        """`heading`, or the first of a few turns of it by which a straight way stays in the box and off the soma."""
         for degrees in (0, 20, 40, 60, 80, 100):
             tried = self.turn(heading, degrees=degrees) if degrees else heading
-            end = start + tried * length_um
-            if np.all((end > 0) & (end < self.extent)):
+            way = start + tried * np.linspace(0, length_um, 20)[1:, None]
+            if np.all((way[-1] > 0) & (way[-1] < self.extent)) and self.clear(start, way).all():
                 return tried
         return heading
 

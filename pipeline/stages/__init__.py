@@ -13,7 +13,7 @@ VERSIONS = {
     "skeletonize": 2,
     "evaluate": 3,
     "draw": 2,
-    "simulate": 1,
+    "simulate": 2,
     "dino": 1,
     "train": 4,
     "train_em": 2,
