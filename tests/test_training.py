@@ -60,6 +60,16 @@ def test_a_bright_structure_that_was_not_traced_does_not_count_and_the_backgroun
     assert whole.counts[whole.distance > 0].all()
 
 
+@pytest.mark.parametrize(("scatter", "open_slices"), [(0, 0), (1, 1)])
+def test_what_is_left_open_beside_a_line_is_as_wide_as_lines_scatter(scatter, open_slices):
+    image = np.zeros((15, 64, 64), np.float32)
+    image[6:9, 30:35] = 100
+    pair = pairs.from_tree("one", image, [straight(z=7.0)], VOXEL_SIZE, complete=False, scatter=scatter)
+    beside = (pair.distance > 0)[:, 32, 30] & ~pair.counts[:, 32, 30]
+    first = np.flatnonzero(pair.distance[:, 32, 30] <= 0).max() + 1
+    assert beside[first:].sum() == open_slices == beside[first : first + open_slices].sum()
+
+
 def test_sparse_labels_leave_out_what_is_not_annotated_and_the_rim():
     labels = np.zeros((3, 8, 8), np.uint8)
     labels[1] = pairs.BACKGROUND

@@ -37,6 +37,13 @@ class Train(Settings):
         "Names of samples left out of the training (patterns with *, separated by spaces).",
         why="a quarter of each image is kept back and scored anyhow",
     )
+    scatter: int = setting(
+        1,
+        "Voxels by which the lines of references may lie beside their neurites; 0 for trees that trace made.",
+        why="lines drawn by hand do, after they were moved to what is bright near them",
+        ge=0,
+        le=5,
+    )
     remade: int = setting(
         100,
         "Parts of the images to train on again: under other noise, or with neurites grown in.",

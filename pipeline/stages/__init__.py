@@ -15,7 +15,7 @@ VERSIONS = {
     "draw": 2,
     "simulate": 2,
     "dino": 1,
-    "train": 4,
+    "train": 5,
     "train_em": 2,
     "ablation_lm_score": 3,
     "ablation_lm_table": 3,

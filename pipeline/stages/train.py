@@ -101,7 +101,7 @@ def _begin(taught: list[Row], settings: Train, work: Path) -> "tuple[SliceSegmen
     from pipeline.training.slices import SliceTask
 
     material = gather(
-        [_load_pair(row, work) for row in taught],
+        [_load_pair(row, work, scatter=settings.scatter) for row in taught],
         remade=settings.remade if taught else 0,
         scenes=settings.simulated,
         empty_share=settings.empty_share,
@@ -150,7 +150,7 @@ def _tell_tubes(network: "SliceSegmenter", task: "SliceTask") -> None:
             print(f"tubes along z, y, x: {name} {', '.join(f'{value:.4g}' for value in views)}", flush=True)
 
 
-def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
+def _load_pair(row: Row, work: Path, *, scatter: int) -> "tuple[Pair, Counts]":
     from pipeline.training import pairs, store
     from pipeline.training.material import Counts
 
@@ -173,6 +173,7 @@ def _load_pair(row: Row, work: Path) -> "tuple[Pair, Counts]":
                 [moved],
                 image.voxel_size,
                 complete=False,
+                scatter=scatter,
                 level=level,
             )
     else:

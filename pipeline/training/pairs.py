@@ -12,8 +12,9 @@ from pipeline.training import align
 
 REACH = 2.5  # distances beyond this many voxels are all alike
 THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
-# People's lines lie beside their neurites by as much, after they were moved to what is bright (align).
-SCATTER, SCATTER_SLICES = 1.0, 1
+SCATTER = (
+    1  # voxels that people's lines lie beside their neurites, after they were moved to what is bright (align)
+)
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
@@ -49,14 +50,15 @@ def from_tree(
     voxel_size: tuple[float, float, float],
     *,
     complete: bool,
+    scatter: int = SCATTER,
     level: Levels | None = None,
 ) -> Pair:
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
     complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
     trees are other people's neurons, neither neurite nor background: they do not count. The trees were drawn by
-    hand: they are moved to what is bright near them; what lies up to SCATTER pixels or SCATTER_SLICES slices beside
-    a tree does not count, nor a part of a tree that is dark beside bright voxels.
+    hand: they are moved to what is bright near them; what lies up to `scatter` pixels or slices beside a tree does not
+    count, nor a part of a tree that is dark beside bright voxels.
     """
     pixel = min(voxel_size[1:])
     # A tube thinner than the distance of slices would have holes; thinner than 3 pixels it hangs on one voxel.
@@ -69,7 +71,7 @@ def from_tree(
         np.minimum(distance, tubes, out=distance)
     counts = np.ones(image.shape, bool)
     if not complete:
-        counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, SCATTER * pixel)
+        counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, scatter, pixel)
     return _pair(name, image, distance / pixel, counts, level)
 
 
@@ -125,13 +127,13 @@ def _untraced(
     return ndimage.binary_dilation((size >= 100)[labels], iterations=1)
 
 
-def _misdrawn(image: np.ndarray, distance: np.ndarray, reach: float) -> np.ndarray:
+def _misdrawn(image: np.ndarray, distance: np.ndarray, scatter: int, pixel: float) -> np.ndarray:
     """bool: where a tree drawn by hand may be beside its neurite, most of all along z.
 
-    image: light (z, y, x). distance: to the trees' surface, in the unit of `reach`.
+    image: light (z, y, x). distance: to the trees' surface, in the unit of `pixel`. scatter: pixels and slices.
     """
-    depth = 2 * SCATTER_SLICES + 1
-    beside = (ndimage.minimum_filter(distance, (depth, 1, 1)) <= reach) & (distance > 0)
+    depth = 2 * scatter + 1
+    beside = (ndimage.minimum_filter(distance, (depth, 1, 1)) <= scatter * pixel) & (distance > 0)
     smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
     dark = smooth < 0.5 * ndimage.maximum_filter(smooth, (depth, 5, 5))
     return beside | (dark & (distance <= 0))
