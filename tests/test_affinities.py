@@ -308,6 +308,14 @@ def test_every_parameter_is_in_one_group(volumes):
     assert all({"params", "rate", "weight_decay"} <= group.keys() for group in groups)
 
 
+def test_crops_of_a_window_that_is_not_square_have_its_shape(volumes):
+    wide = Architecture(widths=(2, 3, 3, 4, 5), depth=8, height=16, width=32)
+    task = AffinityTask(volumes, wide, thicken=0, cut_mix=0.5)
+    shapes = {task.batch(step)[0].shape for step in range(40)}
+    flat = (1, 1, 4, 32, 48)  # half as deep, 2**.5 as wide, in steps of 16: of volumes of thick sections
+    assert (1, 1, 8, 16, 32) in shapes <= {(1, 1, 8, 16, 32), flat}
+
+
 def test_the_task_is_learnt(volumes):
     # Membranes are dark here: a tiny network finds them within some thirty steps.
     torch.manual_seed(0)

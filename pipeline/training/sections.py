@@ -27,9 +27,12 @@ def average(
 
 
 def turn(rng: np.random.Generator, *volumes: np.ndarray) -> list[np.ndarray]:
-    """All volumes flipped along the same axes and, half the time, transposed in plane (16 cases)."""
+    """All volumes flipped along the same axes and, half the time, transposed in plane (16 cases).
+
+    What is not square in plane is not transposed: crops of one window have one shape.
+    """
     flips = tuple(slice(None, None, -1 if rng.random() < 0.5 else 1) for _ in range(3))
-    transposed = rng.random() < 0.5
+    transposed = rng.random() < 0.5 and volumes[0].shape[1] == volumes[0].shape[2]
     turned = [volume[flips] for volume in volumes]
     return [np.swapaxes(volume, 1, 2) for volume in turned] if transposed else turned
 
