@@ -100,7 +100,8 @@ class TrainEm(Settings):
     )
     bent: float = setting(
         0.5,
-        "Share of the crops that are turned by any angle, made up to 15 % larger or smaller, and bent.",
+        "Share of the crops that are turned by any angle, made up to 15 % larger or smaller, and bent; where a volume "
+        "has no room for that they are turned in plane, or only bent, or stay as they are.",
         why="membranes lie in any direction, labelled volumes are small",
         ge=0,
         le=1,

@@ -17,9 +17,9 @@ Style = Literal["projection", "multipolar", "fibre"]
 SOMA, AXON, DENDRITE = 1, 2, 3
 PERSISTENCE_UM = 6.0  # length over which a neurite forgets a bend
 RALL = 1.5  # r_parent^1.5 = sum of r_child^1.5 (Rall 1959)
-# A neurite keeps so many um away from its soma; where it starts nearer, it gains so much a um of its way. Of so many
-# walks the first that does is taken.
-AWAY_UM, GAINED, WALKS = 2.0, 0.3, 20
+AWAY_UM = 2.0  # a neurite's distance from the surface of its soma, at least
+GAINED = 0.3  # while it is nearer: um farther from the soma for each um from where it started
+WALKS = 20  # tries to find such a way; the last one is cut off at the soma
 
 
 def grow(
@@ -40,10 +40,10 @@ def grow(
     extent_um: x, y, z size of the box whose lower corner is the origin. style: "projection", an axon that
     enters at a border and ends in an arbour, with a few side branches; "multipolar", a soma with
     dendrites; "fibre", a thin axon from border to border. tips: how many ends to grow; neurites that meet the
-    border end there. radius_um: of a tip, and the most of a neurite. section_um: mean length between branch
-    points. wander: standard deviation of the heading along a walk (0 is straight). boutons: probability
-    that a tip ends in a swelling. soma_um: radius of the soma; no neurite comes back to it. The tree depends on
-    `rng` and the arguments alone.
+    border, or can only run into their soma, end there. radius_um: of a tip, and the most of a neurite. section_um:
+    mean length between branch points. wander: standard deviation of the heading along a walk (0 is straight).
+    boutons: probability that a tip ends in a swelling. soma_um: radius of the soma; no neurite comes back to it.
+    The tree depends on `rng` and the arguments alone.
     """
     grower = _Grower(
         rng=rng,

@@ -286,10 +286,14 @@ def _cut(
         return _cut(rng, volume, shape, thickness - 1, bent=bent)
     order = fitting[int(rng.integers(len(fitting)))] if fitting else (0, 1, 2)
     image, labels = (part.transpose(order) for part in (volume.image, volume.labels))
-    crop = bend.bent_crop(rng, image, labels, source, in_plane=not volume.isotropic) if bent else None
+    voxel_size = tuple(volume.voxel_size[axis] for axis in order)
+    crop = None
+    if bent:
+        crop = bend.bent_crop(
+            rng, image, labels, source, voxel_size=voxel_size, in_plane=not volume.isotropic
+        )
     image, labels = crop or _straight_crop(rng, image, labels, source)
     image = image.astype(np.float32) / 255
-    voxel_size = tuple(volume.voxel_size[axis] for axis in order)
     if thickness == 1:
         return image, labels, voxel_size
     thick = sections.average if rng.random() < 0.8 else sections.thin

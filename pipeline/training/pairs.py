@@ -12,9 +12,8 @@ from pipeline.training import align
 
 REACH = 2.5  # distances beyond this many voxels are all alike
 THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
-SCATTER = (
-    1  # voxels that people's lines lie beside their neurites, after they were moved to what is bright (align)
-)
+# Voxels that people's lines lie beside their neurites, after they were moved to what is bright (align).
+SCATTER = 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
