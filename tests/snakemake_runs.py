@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from conftest import ROOT
@@ -16,6 +17,7 @@ PER_SAMPLE = ("ingest", "tile", "infer", "stack", "segment", "trace", "evaluate"
 
 
 def command(folder: Path, *arguments: str, config: dict) -> list[str]:
+    """The words of a run of this repository's Snakefile in `folder` on two cores."""
     pairs = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()
     ]
@@ -24,6 +26,7 @@ def command(folder: Path, *arguments: str, config: dict) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
+    """That of these tests, with this Python and this repository first, and `more`."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **more}
 
@@ -51,7 +54,24 @@ def planned(folder: Path, *arguments: str, config: dict, **more: str) -> dict[st
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
 
 
+def killed(folder: Path, *, config: dict, by: int, **how) -> subprocess.Popen:
+    """A silent run in `folder` that got the signal `by`, all of its processes, once infer runs. how: of Popen."""
+    running = subprocess.Popen(
+        command(folder, config=config),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        **how,
+    )
+    until = time.monotonic() + 300
+    while not list(folder.glob("results/*/log/infer.txt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(running.pid, by)
+    return running
+
+
 def counts(samples: int, **more: int) -> dict[str, int]:
+    """{rule: number of jobs} of a run over so many samples of light microscopy; `more` replaces some."""
     once = {"check": 1, "summarize": 1, "all": 1, "total": 8 * samples + 3}
     return {**dict.fromkeys(PER_SAMPLE, samples), **once, **more}
 
@@ -64,5 +84,6 @@ def simulated(samples: int) -> dict[str, int]:
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a table (metrics.tsv) by their sample."""
     with open(path, encoding="utf-8") as file:
         return {row["sample"]: row for row in csv.DictReader(file, delimiter="\t")}

@@ -38,6 +38,7 @@ def make_folder(folder: Path, names: list[str]) -> Path:
     return folder
 
 
+TRAINING_OF_ONE = {"ingest": 1, "train_network": 1, "train": 1, "total": 3}
 SHEET = (
     "sample\timage\tvoxel_size\treference\treference_unit\troot\n"
     "one\ta.tif\t1.0,0.33,0.33\ta.swc\tvoxel\t1,2,3\n"
@@ -104,12 +105,7 @@ def test_without_weights_the_plan_trains_first(tmp_path):
 @pytest.mark.slow
 def test_train_is_a_target_that_needs_no_weights(tmp_path):
     config = {"dataset": str(make_folder(tmp_path / "data", ["a.tif", "a.swc"])), "weights": "none/such"}
-    assert planned(tmp_path, "train", config=config) == {
-        "ingest": 1,
-        "train_network": 1,
-        "train": 1,
-        "total": 3,
-    }
+    assert planned(tmp_path, "train", config=config) == TRAINING_OF_ONE
 
 
 @pytest.mark.slow
@@ -216,12 +212,7 @@ def test_train_begins_with_what_dino_made_of_pictures_and_stacks(tmp_path):
         "total": 5,
     }
     del config["train"]
-    assert planned(tmp_path, "train", config=config) == {
-        "ingest": 1,
-        "train_network": 1,
-        "train": 1,
-        "total": 3,
-    }
+    assert planned(tmp_path, "train", config=config) == TRAINING_OF_ONE
 
 
 @pytest.mark.slow

@@ -4,13 +4,19 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from snakemake_runs import PER_SAMPLE, VOXEL_SIZE, command, environment, planned, read_table, snakemake
+from snakemake_runs import (
+    PER_SAMPLE,
+    VOXEL_SIZE,
+    killed,
+    planned,
+    read_table,
+    snakemake,
+)
 
 from conftest import line, save_slices
 from pipeline import project, rasterise, swc
@@ -187,19 +193,14 @@ def test_a_deleted_tree_or_picture_and_an_image_replaced_by_an_older_one_are_mad
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_rows_that_say_interrupted_and_the_same_command_goes_on(repaired, settings, tmp_path):
-    running = subprocess.Popen(
-        command(tmp_path, config=settings),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
+    running = killed(
+        tmp_path,
+        config=settings,
+        by=signal.SIGINT,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
         # What a shell starts in the background ignores it, and so would all that tests start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until = time.monotonic() + 300
-    while not list(tmp_path.glob("results/*/log/infer.txt")) and time.monotonic() < until:
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGINT)
     assert running.wait(timeout=60) != 0
     rows = read_table(tmp_path / "results/metrics.tsv")
     assert {row["status"] for row in rows.values()} == {"interrupted"}
@@ -257,16 +258,7 @@ def test_trained_weights_serve_a_run_without_weights(neurites, tmp_path):
 
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_bytes(repaired, settings, tmp_path):
-    running = subprocess.Popen(
-        command(tmp_path, config=settings),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 300
-    while not list(tmp_path.glob("results/*/log/infer.txt")) and time.monotonic() < until:
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGKILL)
+    running = killed(tmp_path, config=settings, by=signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "results/run.json").exists()
     status, said = snakemake(tmp_path, config=settings)
