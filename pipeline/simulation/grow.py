@@ -169,7 +169,7 @@ class _Grower:
             clear = self.clear(start, points)
             if clear.all():
                 break
-        return self.inside(points[: len(points) if clear.all() else int(np.argmin(clear))])
+        return self.inside(_until(points, ~clear))
 
     def clear(self, start: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n,) bool: which points of a way from `start`, in order, are away from the soma."""
@@ -203,8 +203,7 @@ class _Grower:
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         """The points before the first that leaves the box."""
-        out = np.any((points < 0) | (points > self.extent), axis=1)
-        return points[: int(np.argmax(out))] if out.any() else points
+        return _until(points, np.any((points < 0) | (points > self.extent), axis=1))
 
     def arbour(self, row: int, heading: np.ndarray, *, tips: int, most: float, kind: int) -> None:
         """Grow a subtree of `tips` ends from `row`; no radius exceeds `most`, none grows outward."""
@@ -256,6 +255,11 @@ class _Grower:
             size, width = rng.uniform(0.8, 2.2), rng.uniform(0.5, 1.0)
             radius = radius * (1 + size * np.exp(-(((along - place) / width) ** 2)))
         return radius
+
+
+def _until(points: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    """The points before the first at which a way has ended; bool `ended`, one a point."""
+    return points[: int(np.argmax(ended))] if ended.any() else points
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

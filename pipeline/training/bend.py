@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 KNOTS = 20  # voxels between the points that are moved
 JITTER = 2.0  # voxels, standard deviation of their movement along each axis
 SCALE = 0.15  # voxels are up to so much larger or smaller, as the logarithm
+# What is tried, one after the other, where a volume has no room.
 TURNS = ("any", "in plane", "none")
 
 
@@ -61,11 +62,11 @@ def _places(
     for axis in range(1 if in_plane else 0, 3):
         moved = rng.normal(0, JITTER, [each.shape[1] for each in between]).astype(np.float32)
         grid[axis] += np.einsum("za,yb,xc,abc->zyx", *between, moved, optimize=True)
-    turned = {
-        "any": Rotation.from_quat(rng.normal(size=4)),
-        "in plane": Rotation.from_rotvec([rng.uniform(-np.pi, np.pi), 0, 0]),
-        "none": Rotation.identity(),
-    }[turn]
+    turned = Rotation.identity()
+    if turn == "any":
+        turned = Rotation.from_quat(rng.normal(size=4))
+    elif turn == "in plane":
+        turned = Rotation.from_rotvec([rng.uniform(-np.pi, np.pi), 0, 0])
     scale = np.exp(rng.uniform(-SCALE, SCALE))
     scales = np.array([1 if in_plane else scale, scale, scale])
     matrix = turned.as_matrix() * size / size[:, None] * scales[:, None]
