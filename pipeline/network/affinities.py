@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.network.convolution import Conv3d
+
 DEEPEST = 4  # levels 0 to 4
 THINNEST_POOLED = 8  # a stack of fewer sections is not pooled in z
 SHORT = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))  # affinity z, y, x: with the voxel before
@@ -112,7 +114,7 @@ class Block(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (before, after):
             layers += [
-                nn.Conv3d(channels, after, (depth, 3, 3), padding=(depth // 2, 1, 1)),
+                Conv3d(channels, after, (depth, 3, 3)),
                 InstanceNorm(after),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
@@ -177,7 +179,7 @@ class Decoder(nn.Module):
             before = doubled * (widths[level + 1] + (widths[level] if skips else 0))
             top = level == 0
             self.up[_name(a, b)] = TwoStreams(before, widths[level], flat=top or a > 0, deep=top or b > 0)
-        self.outputs = nn.Conv3d(widths[0], channels, 1, bias=False)
+        self.outputs = Conv3d(widths[0], channels, (1, 1, 1), bias=False)
 
     def forward(self, features: dict[Node, tuple[Tensor | None, Tensor | None]]) -> Tensor:
         decoded = {node: pair for node, pair in features.items() if sum(node) == DEEPEST}

@@ -16,7 +16,7 @@ VERSIONS = {
     "simulate": 2,
     "dino": 1,
     "train": 5,
-    "train_em": 2,
+    "train_em": 3,
     "ablation_lm_score": 3,
     "ablation_lm_table": 3,
     "ablation_score": 2,

@@ -5,6 +5,7 @@ function of (seed, step), so a resumed run sees those that it would have seen.
 """
 
 import copy
+import math
 import time
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.errors import InputError
 from pipeline.files import whole
 from pipeline.training.step import Step
 
@@ -71,7 +73,7 @@ def fit(
 
     checkpoint: file to continue from and to save to; one of another digest (settings, samples) is put aside, and the
     training begins anew. log: TSV, one line a step (step, rate, loss, seconds, score: what `task.validate` gives for
-    the averaged model, empty in between).
+    the averaged model, empty in between). Raises InputError where the loss is no number any more.
     """
     step_of = Step(model, task.loss, task.parameter_groups(model), bf16=bf16)
     averaged = copy.deepcopy(model)
@@ -115,7 +117,11 @@ class _Lines:
     def write(self) -> None:
         with self.log.open("a") as file:
             for step, rate, loss, seconds, score in self.held:
-                file.write(f"{step}\t{rate:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{score}\n")
+                lost = loss.item()
+                file.write(f"{step}\t{rate:.4g}\t{lost:.5f}\t{seconds:.1f}\t{score}\n")
+                if not math.isfinite(lost):
+                    told = f"the training is lost: a loss of {lost} at step {step}"
+                    raise InputError(self.log, told, "a lower rate, or precision: fp32")
         self.held = []
 
 
