@@ -250,7 +250,9 @@ def test_a_checkpoint_of_other_settings_is_put_aside_and_told(tmp_path, pair, ca
 
 def test_a_loss_that_is_no_number_ends_the_training_and_nothing_is_saved_after_it(tmp_path, pair):
     task, log = task_of([pair], decoder_rate=float("inf")), tmp_path / "log.tsv"
-    with pytest.raises(InputError, match=r"log.tsv: the training is lost: a loss of nan at step [12]; allowed: a low"):
+    with pytest.raises(
+        InputError, match=r"log.tsv: the training is lost: a loss of nan at step [12]; allowed: a low"
+    ):
         loop.fit(tiny(), task, steps=6, checkpoint=tmp_path / "c", log=log, save_every=1, workers=0)
     saved = torch.load(tmp_path / "c", weights_only=True)["step"]
     assert saved == int(log.read_text().splitlines()[-1].split("\t")[0])
