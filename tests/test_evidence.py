@@ -185,3 +185,32 @@ def test_what_is_lit_does_not_depend_on_the_root(fork):
     for root in (0, 15, 30):
         tree = graph.rooted(trunk.xyz, trunk.radius, graph.edges(trunk), root=root)
         assert len(evidence.lit(tree, field, signal=signal)) == 61
+
+
+@pytest.mark.parametrize(
+    ("height_um", "aside_um", "end", "stays"),
+    [
+        (4, 0.5, 20, False),  # a column that fades
+        (4, 0.5, 80, True),  # a neurite along z
+        (4, 3.0, 20, True),  # one that leaves the spot sideways
+        (11, 0.5, 20, True),  # longer than blur
+    ],
+)
+def test_a_column_that_fades_above_a_bright_spot_is_no_branch(height_um, aside_um, end, stays):
+    trunk = np.stack([np.linspace(5, 45, 41), np.full(41, 16.0), np.full(41, 12.0)], 1)
+    climb = np.linspace(0.1, 1, 10)[:, None] * [aside_um, 0, height_um]
+    column = trunk[20] + climb
+    tree = Tree(
+        np.concatenate([trunk, column]),
+        np.full(51, 0.8),
+        np.concatenate([np.arange(-1, 40), [20], np.arange(41, 50)]),
+        np.zeros(51, np.int64),
+    )
+    image = pictured(part(tree, slice(0, 41)), signal=100)
+    x, y, z = np.rint(column / VOXEL[::-1]).astype(int).T
+    for row, light in enumerate(np.linspace(100, end, 10)):
+        image[z[row], y[row] - 2 : y[row] + 3, x[row] - 2 : x[row] + 3] = 200 + 10 * light
+    kept = evidence.unblurred(tree, field_of(image))
+    assert len(kept) == (51 if stays else 41)
+    assert set(range(41)) <= set(kept)
+    assert len(evidence.unblurred(tree, Field(np.full(SHAPE, 255, np.uint8), VOXEL))) == 51

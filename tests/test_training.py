@@ -60,6 +60,17 @@ def test_a_bright_structure_that_was_not_traced_does_not_count_and_the_backgroun
     assert whole.counts[whole.distance > 0].all()
 
 
+def test_the_dim_end_of_what_was_not_traced_does_not_count_and_dim_noise_does():
+    image = np.zeros((9, 64, 64), np.float32)
+    image[4, 30:35] = 100
+    image[4, 5:9, :40] = 100
+    image[4, 5:9, 40:60] = 12
+    image[4, 55:59, :40] = 12
+    counts = pairs.from_tree("two", image, [straight()], VOXEL_SIZE, complete=False).counts
+    assert not counts[4, 5:9, :60].any()
+    assert counts[4, 55:59, :40].all()
+
+
 @pytest.mark.parametrize(("scatter", "open_slices"), [(0, 0), (1, 1)])
 def test_what_is_left_open_beside_a_line_is_as_wide_as_lines_scatter(scatter, open_slices):
     image = np.zeros((15, 64, 64), np.float32)

@@ -24,6 +24,8 @@ ENOUGH = 2.0
 # So it is of a whole section, which may be dimmer in the mean: one end of it lends the other little, and nothing where
 # it shows less than this share of that.
 ENOUGH_WHOLE, DIM = 1.25, 0.5
+# The axial blur of a bright spot: steeper than this, over no more slices, its end less than this share as bright.
+STEEP, SLICES, DIMMED = 2.0, 8, 0.5
 
 
 def contrast(tree: Tree, field: Field) -> np.ndarray:
@@ -110,6 +112,26 @@ def shows(tree: Tree, path: np.ndarray, value: np.ndarray, *, signal: float) -> 
     """Whether a path (rows of a tree, in order) is bright enough in the mean. value: (n,) contrast of the tree."""
     length = np.linalg.norm(np.diff(tree.xyz[path], axis=0), axis=1).sum()
     return bool(value[path].mean() >= asked(length, np.median(tree.radius[path]), signal))
+
+
+def unblurred(tree: Tree, field: Field) -> np.ndarray:
+    """Rows of a tree without the branches that are the axial blur of the spot where they start.
+
+    Light spreads several times further along the axis of a microscope than across it: above and below a bright spot
+    a column fades that looks like a neurite. Such a branch ends there, is steep, short, and dim at its end.
+    """
+    keep = np.ones(len(tree), bool)
+    below = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))
+    for rows in graph.sections(tree):
+        start, end = rows[0], rows[-1]
+        if field.light is None or below[start] < 2 or below[end]:
+            continue
+        aside_x, aside_y, deep = np.abs(tree.xyz[end] - tree.xyz[start])
+        steep = STEEP * np.hypot(aside_x, aside_y) <= deep <= SLICES * field.voxel_size[0]
+        bright, dim = _seen(field, tree.xyz[[start, end]])
+        if steep and dim < DIMMED * bright:
+            keep[rows[1:]] = False
+    return np.flatnonzero(keep)
 
 
 def _seen(field: Field, xyz: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 SCATTER = 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
+# Untraced structures: this share of the median traced neurite's light, and of what is connected to that.
+UNTRACED, UNTRACED_ENDS = 0.25, 0.1
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -114,13 +116,17 @@ def _pair(
 def _untraced(
     image: np.ndarray, trees: list[Tree], distance: np.ndarray, voxel_size: tuple[float, float, float]
 ) -> np.ndarray:
-    """bool: structures as bright as the traced neurites that no tree passes within 2 um, and 1 voxel around."""
+    """bool: structures as bright as the traced neurites that no tree passes within 2 um, and 1 voxel around.
+
+    With their dim ends: as background they would teach that dim neurites are none.
+    """
     nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
     nodes = nodes[np.all((nodes >= 0) & (nodes < image.shape), axis=1)]
-    level = max(0.25 * np.median(image[tuple(nodes.T)]), 3.0) if len(nodes) else 3.0
+    median = np.median(image[tuple(nodes.T)]) if len(nodes) else 0.0
+    bright, dim = (max(share * median, 3.0) for share in (UNTRACED, UNTRACED_ENDS))
     apart = ndimage.distance_transform_edt(distance > 0, sampling=voxel_size) > 2.0
-    labels, _ = ndimage.label((image >= level) & apart, np.ones((3, 3, 3)))
-    size = np.bincount(labels.ravel())
+    labels, count = ndimage.label((image >= dim) & apart, np.ones((3, 3, 3)))
+    size = np.bincount(labels[image >= bright], minlength=count + 1)
     size[0] = 0
     # Specks are noise and must stay background; a stretch of neurite is larger than this.
     return ndimage.binary_dilation((size >= 100)[labels], iterations=1)
