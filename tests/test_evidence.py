@@ -187,30 +187,46 @@ def test_what_is_lit_does_not_depend_on_the_root(fork):
         assert len(evidence.lit(tree, field, signal=signal)) == 61
 
 
+FADING = np.linspace(100, 20, 10)
+
+
 @pytest.mark.parametrize(
-    ("height_um", "aside_um", "end", "stays"),
+    ("from_um", "to_um", "aside_um", "light", "stays"),
     [
-        (4, 0.5, 20, False),  # a column that fades
-        (4, 0.5, 80, True),  # a neurite along z
-        (4, 3.0, 20, True),  # one that leaves the spot sideways
-        (11, 0.5, 20, True),  # longer than blur
+        (12, 16, 0.5, FADING, False),
+        (12, 8, 0.5, FADING, False),
+        (12, 16, 0.5, np.full(10, 80), True),  # a neurite along z
+        (12, 16, 0.5, np.full(10, 45), True),  # a thin one
+        (12, 16, 0.5, [100] * 9 + [40], True),  # one whose tip was drawn a little too far
+        (12, 16, 3.0, FADING, True),  # one that leaves the spot sideways
+        (12, 2, 0.5, FADING, True),  # longer than blur
+        (18, 22.4, 0.5, FADING, True),  # who knows how it goes on outside
+        (4, 0.6, 0.5, FADING, True),
     ],
 )
-def test_a_column_that_fades_above_a_bright_spot_is_no_branch(height_um, aside_um, end, stays):
-    trunk = np.stack([np.linspace(5, 45, 41), np.full(41, 16.0), np.full(41, 12.0)], 1)
-    climb = np.linspace(0.1, 1, 10)[:, None] * [aside_um, 0, height_um]
-    column = trunk[20] + climb
-    tree = Tree(
-        np.concatenate([trunk, column]),
-        np.full(51, 0.8),
-        np.concatenate([np.arange(-1, 40), [20], np.arange(41, 50)]),
-        np.zeros(51, np.int64),
-    )
+def test_a_column_that_fades_above_a_bright_spot_is_no_branch(from_um, to_um, aside_um, light, stays):
+    trunk = np.stack([np.linspace(5, 45, 41), np.full(41, 16.0), np.full(41, from_um)], 1)
+    column = trunk[20] + np.linspace(0.1, 1, 10)[:, None] * [aside_um, 0, to_um - from_um]
+    parent = np.concatenate([np.arange(-1, 40), [20], np.arange(41, 50)])
+    tree = Tree(np.concatenate([trunk, column]), np.full(51, 0.8), parent, np.zeros(51, np.int64))
     image = pictured(part(tree, slice(0, 41)), signal=100)
     x, y, z = np.rint(column / VOXEL[::-1]).astype(int).T
-    for row, light in enumerate(np.linspace(100, end, 10)):
-        image[z[row], y[row] - 2 : y[row] + 3, x[row] - 2 : x[row] + 3] = 200 + 10 * light
+    for row, bright in enumerate(light):
+        image[z[row], y[row] - 2 : y[row] + 3, x[row] - 2 : x[row] + 3] = 200 + 10 * bright
     kept = evidence.unblurred(tree, field_of(image))
     assert len(kept) == (51 if stays else 41)
     assert set(range(41)) <= set(kept)
     assert len(evidence.unblurred(tree, Field(np.full(SHAPE, 255, np.uint8), VOXEL))) == 51
+
+
+def test_a_root_on_a_bright_spot_keeps_its_line():
+    """A line along z, hung from its brightest place: no branch starts there."""
+    z = np.linspace(8, 16, 17)
+    xyz = np.stack([np.full(17, 30.0), np.full(17, 16.0), z], 1)
+    line = Tree(
+        xyz, np.full(17, 0.8), np.concatenate([np.arange(1, 9), [-1], np.arange(8, 16)]), np.zeros(17, int)
+    )
+    image = pictured(line, signal=1)
+    for slice_ in range(8, 17):
+        image[slice_, 38:43, 73:78] = 200 + 1000 * 0.6 ** abs(slice_ - 12)
+    assert len(evidence.unblurred(line, field_of(image))) == 17

@@ -1,9 +1,10 @@
-"""A 3D convolution whose weights learn safely in bf16 on a CPU.
+"""A 3D convolution that is right in bf16 on a CPU.
 
 On a CPU with AMX the weight gradients that oneDNN (torch 2.13) makes for 3D convolutions in bf16 are wrong for wide
 and shallow inputs: some channels are never written (80 to 32 channels, 4 x 48 x 48 voxels: NaN), or memory beside
 the gradient is (8 to 12 channels, 8 x 96 x 96: "double free or corruption"). Those of 2D convolutions are right, and
-as fast: the gradient of each plane of the kernel is that of a 2D convolution with the sections for a batch.
+as fast: the gradient of each plane of the kernel is that of a 2D convolution with the sections for a batch. The
+output is wrong, too, where a kernel three sections deep meets a single section.
 """
 
 import torch
@@ -14,15 +15,16 @@ _backward = torch.ops.aten.convolution_backward
 
 
 class Conv3d(nn.Conv3d):
-    """(B, C, D, H, W) -> (B, C', D, H, W); odd kernel, stride 1, zeros beside the window."""
+    """(B, C, D, H, W) -> (B, C', D, H, W); kernel 1 or 3 sections deep, stride 1, zeros beside the window."""
 
     def __init__(self, before: int, after: int, kernel: tuple[int, int, int], *, bias: bool = True) -> None:
         super().__init__(before, after, kernel, padding=tuple(size // 2 for size in kernel), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        if x.shape[2] == 1:  # the other planes meet zeros alone; bf16 with AMX gives any number there
-            weight = weight[:, :, [weight.shape[2] // 2]]
+        if x.shape[2] == 1:  # the other planes of the kernel meet zeros alone
+            middle = weight.shape[2] // 2
+            weight = weight[:, :, middle : middle + 1]
         if x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             bias = None if bias is None else bias.to(dtype)
@@ -43,12 +45,12 @@ class _Convolution(torch.autograd.Function):
         of_x = None
         if wants_x:
             (of_x, _, _) = _gradients(gradient, x, weight, (True, False, False))
-        of_weight = weight_gradient(gradient, x, weight) if wants_weight else None
+        of_weight = _weight_gradient(gradient, x, weight) if wants_weight else None
         of_bias = gradient.sum((0, 2, 3, 4)) if wants_bias else None
         return of_x, of_weight, of_bias
 
 
-def weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """The gradient of a loss by `weight` (C', C, K, k, k), given that by the output (B, C', D, H, W) of input x."""
     depth = x.shape[2]
     planes = []

@@ -24,8 +24,9 @@ ENOUGH = 2.0
 # So it is of a whole section, which may be dimmer in the mean: one end of it lends the other little, and nothing where
 # it shows less than this share of that.
 ENOUGH_WHOLE, DIM = 1.25, 0.5
-# The axial blur of a bright spot: steeper than this, over no more slices, its end less than this share as bright.
-STEEP, SLICES, DIMMED = 2.0, 8, 0.5
+# The axial blur of a bright spot: steeper than this and no longer (um), its end less than DIMMED as bright as the
+# spot, its far half less than FADED as bright as its near one.
+STEEP, BLUR_UM, DIMMED, FADED = 2.0, 8.0, 0.5, 0.7
 
 
 def contrast(tree: Tree, field: Field) -> np.ndarray:
@@ -118,20 +119,33 @@ def unblurred(tree: Tree, field: Field) -> np.ndarray:
     """Rows of a tree without the branches that are the axial blur of the spot where they start.
 
     Light spreads several times further along the axis of a microscope than across it: above and below a bright spot
-    a column fades that looks like a neurite. Such a branch ends there, is steep, short, and dim at its end.
+    a column fades that looks like a neurite. Such a branch ends there (not at the border of the volume), is steep,
+    short, and fades. The root is never taken off.
     """
+    if field.light is None:
+        return np.arange(len(tree))
     keep = np.ones(len(tree), bool)
-    below = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree))
+    degree = graph.degree(tree)
+    height_um = field.last_xyz()[2]
     for rows in graph.sections(tree):
-        start, end = rows[0], rows[-1]
-        if field.light is None or below[start] < 2 or below[end]:
+        start, end = tree.xyz[rows[0]], tree.xyz[rows[-1]]
+        if degree[rows[0]] < 3 or degree[rows[-1]] > 1:
             continue
-        aside_x, aside_y, deep = np.abs(tree.xyz[end] - tree.xyz[start])
-        steep = STEEP * np.hypot(aside_x, aside_y) <= deep <= SLICES * field.voxel_size[0]
-        bright, dim = _seen(field, tree.xyz[[start, end]])
-        if steep and dim < DIMMED * bright:
+        aside_x, aside_y, deep = np.abs(end - start)
+        inside = field.voxel_size[0] < end[2] < height_um - field.voxel_size[0]
+        if (
+            inside
+            and STEEP * np.hypot(aside_x, aside_y) <= deep <= BLUR_UM
+            and _fades(_seen(field, tree.xyz[rows]))
+        ):
             keep[rows[1:]] = False
     return np.flatnonzero(keep)
+
+
+def _fades(light: np.ndarray) -> bool:
+    """Whether the light along a branch falls from the spot where it starts (first) to its end."""
+    near, far = np.array_split(light[1:], 2) if len(light) > 2 else (light[:1], light[1:])
+    return bool(light[-1] < DIMMED * light[0] and far.mean() < FADED * near.mean())
 
 
 def _seen(field: Field, xyz: np.ndarray) -> np.ndarray:

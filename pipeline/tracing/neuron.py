@@ -163,8 +163,9 @@ def _finish(hung: Hung, shown: _Shown, settings: Trace) -> Neuron:
     cost = np.where(lies_on >= 0, cost[lies_on], np.nan)
     tree = radius.centred(tree, field, rounds=ROUNDS, smooth_um=smooth_um)
     tree = radius.measured(tree, field, smooth_um=smooth_um)
-    rows = evidence.unblurred(tree, field)
-    tree, cost = swc.take(tree, rows), cost[rows]
+    if settings.signal:
+        rows = evidence.unblurred(tree, field)
+        tree, cost = swc.take(tree, rows), cost[rows]
     thick = (tree.parent < 0) & (tree.radius >= settings.soma_um)
     tree = Tree(tree.xyz, tree.radius, tree.parent, np.where(thick, swc.SOMA, tree.type))
     tree, rows = soma.restored(tree, shown.somata)

@@ -5,7 +5,6 @@ function of (seed, step), so a resumed run sees those that it would have seen.
 """
 
 import copy
-import math
 import time
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +72,8 @@ def fit(
 
     checkpoint: file to continue from and to save to; one of another digest (settings, samples) is put aside, and the
     training begins anew. log: TSV, one line a step (step, rate, loss, seconds, score: what `task.validate` gives for
-    the averaged model, empty in between). Raises InputError where the loss is no number any more.
+    the averaged model, empty in between). Raises InputError where weights are not finite any more; the last
+    checkpoint is of before.
     """
     step_of = Step(model, task.loss, task.parameter_groups(model), bf16=bf16)
     averaged = copy.deepcopy(model)
@@ -92,11 +92,15 @@ def fit(
         average(averaged, model, step)
         score = ""
         last = step + 1 == steps
-        if (step + 1) % validate_every == 0 or last:
+        validates = (step + 1) % validate_every == 0 or last
+        saves = (step + 1) % save_every == 0 or last
+        if validates or saves:
+            _require_finite(model, log, step)
+        if validates:
             value = task.validate(averaged.eval())
             score = "" if value is None else f"{value:.4f}"
         lines.add(step, rates[step], loss, score)
-        if (step + 1) % save_every == 0 or last:
+        if saves:
             lines.write()
             _save(checkpoint, step + 1, model, averaged, step_of, digest)
     return averaged.eval()
@@ -117,11 +121,7 @@ class _Lines:
     def write(self) -> None:
         with self.log.open("a") as file:
             for step, rate, loss, seconds, score in self.held:
-                lost = loss.item()
-                file.write(f"{step}\t{rate:.4g}\t{lost:.5f}\t{seconds:.1f}\t{score}\n")
-                if not math.isfinite(lost):
-                    told = f"the training is lost: a loss of {lost} at step {step}"
-                    raise InputError(self.log, told, "a lower rate, or precision: fp32")
+                file.write(f"{step}\t{rate:.4g}\t{loss.item():.5f}\t{seconds:.1f}\t{score}\n")
         self.held = []
 
 
@@ -132,6 +132,13 @@ def average(averaged: nn.Module, model: nn.Module, step: int) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
     for kept, current in zip(averaged.buffers(), model.buffers(), strict=True):
         kept.copy_(current)
+
+
+def _require_finite(model: nn.Module, log: Path, step: int) -> None:
+    """A loss may be finite where its gradient is not: the weights tell."""
+    if not all(torch.isfinite(each).all() for each in model.parameters()):
+        told = f"the training is lost: weights that are no numbers after step {step}"
+        raise InputError(log, told, "a lower rate, or precision: fp32")
 
 
 def _save(checkpoint: Path, step: int, model, averaged, step_of: Step, digest: str) -> None:

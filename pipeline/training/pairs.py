@@ -16,8 +16,9 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 SCATTER = 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
-# Untraced structures: this share of the median traced neurite's light, and of what is connected to that.
-UNTRACED, UNTRACED_ENDS = 0.25, 0.1
+# What was not traced: brighter than this share of the median light of the traced neurites. Its dim ends: brighter than
+# the second share, connected, so near to it.
+UNTRACED, ENDS, ENDS_UM = 0.25, 0.1, 5.0
 BRIGHTEST = 2000.0  # sigma; float16 keeps 65504
 
 # Sparse voxel labels as TRAILMAP writes them (Friedmann et al. 2020).
@@ -123,13 +124,19 @@ def _untraced(
     nodes = np.rint(um_to_voxel(np.concatenate([tree.xyz for tree in trees]), voxel_size)).astype(int)
     nodes = nodes[np.all((nodes >= 0) & (nodes < image.shape), axis=1)]
     median = np.median(image[tuple(nodes.T)]) if len(nodes) else 0.0
-    bright, dim = (max(share * median, 3.0) for share in (UNTRACED, UNTRACED_ENDS))
+    bright, dim = (max(share * median, 3.0) for share in (UNTRACED, ENDS))
     apart = ndimage.distance_transform_edt(distance > 0, sampling=voxel_size) > 2.0
-    labels, count = ndimage.label((image >= dim) & apart, np.ones((3, 3, 3)))
-    size = np.bincount(labels[image >= bright], minlength=count + 1)
+    labels, _ = ndimage.label((image >= bright) & apart, np.ones((3, 3, 3)))
+    size = np.bincount(labels.ravel())
     size[0] = 0
     # Specks are noise and must stay background; a stretch of neurite is larger than this.
-    return ndimage.binary_dilation((size >= 100)[labels], iterations=1)
+    untraced = (size >= 100)[labels]
+    if untraced.any():
+        near = ndimage.distance_transform_edt(~untraced, sampling=voxel_size) <= ENDS_UM
+        untraced = ndimage.binary_propagation(
+            untraced, np.ones((3, 3, 3)), mask=(image >= dim) & apart & near | untraced
+        )
+    return ndimage.binary_dilation(untraced, iterations=1)
 
 
 def _misdrawn(image: np.ndarray, distance: np.ndarray, scatter: int, pixel: float) -> np.ndarray:
