@@ -70,7 +70,8 @@ def test_lost_planes_take_their_neighbours_voxels_and_are_told(tmp_path, stack, 
         ingest.run(write(tmp_path / "a.tif", lost), tmp_path / "image.zarr", voxel_size=SIZE)
         found = volume.open_volume(tmp_path / "image.zarr")
         whole = lost.copy()
-        whole[5], whole[11], whole[12] = lost[4], lost[10], lost[13]
+        whole[5] = np.rint((lost[4].astype(float) + lost[6]) / 2)
+        whole[11], whole[12] = lost[10], lost[13]
         # Three in a row, and those at the end, are empty rather than lost.
         assert_array_equal(found.array[:], whole)
         said = "lost planes (3: 5, 11, 12): their neighbours stand for them"
@@ -78,6 +79,13 @@ def test_lost_planes_take_their_neighbours_voxels_and_are_told(tmp_path, stack, 
         assert found.attributes["sha256"] == hashlib.sha256(lost.astype("<u2").tobytes()).hexdigest()
         level = volume.read_levels(tmp_path / "image.zarr")
         assert_array_equal(level.low[5], level.low[4])
+
+
+def test_a_lost_section_of_electron_microscopy_repeats_the_one_before(tmp_path, stack):
+    lost = stack.copy()
+    lost[5] = 0
+    ingest.run(write(tmp_path / "a.tif", lost), tmp_path / "image.zarr", voxel_size=SIZE, modality="em")
+    assert_array_equal(volume.open_volume(tmp_path / "image.zarr").array[5], lost[4])
 
 
 def test_empty_planes_of_a_cleaned_volume_are_not_lost(tmp_path, stack):

@@ -30,7 +30,8 @@ def run(
     """Read one image file into OME-Zarr.
 
     The voxels stay as they are, but for lost planes: one or two in a row that hold a single value, between planes that
-    show the same things, take their neighbours' voxels, and a warning says so. Levels and the checksum of the file's
+    show the same things, take their nearer neighbour's voxels, and a warning says so; in light microscopy a single one
+    takes the mean of both. Levels and the checksum of the file's
     voxels are stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab
     after the other.
 
@@ -61,7 +62,7 @@ def run(
         remarks.append("one plane: it is reconstructed in plane, without depth")
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
-        checksum, level, lost = copy(source.array, array, where=image)
+        checksum, level, lost = copy(source.array, array, where=image, blend=modality == "lm")
         if lost:
             numbers = ", ".join(map(str, sorted(lost)[:TOLD])) + (", ..." if len(lost) > TOLD else "")
             remarks.append(f"lost planes ({len(lost)}: {numbers}): their neighbours stand for them")
@@ -76,9 +77,12 @@ def run(
         print(f"warning: {doubt_of_image}")
 
 
-def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int, int]]:
+def copy(source, array, *, where: Path, blend: bool = False) -> tuple[str, intensity.Levels, dict[int, int]]:
     """Copy a volume slab by slab; return the SHA-256 of its voxels, its intensity.levels, and which plane was taken for
     each lost one.
+
+    blend: a single lost plane takes the mean of the planes before and behind it: a neurite's way from one to the other
+    (membranes would be doubled).
 
     source, array: (z, y, x), read and written by ranges of z. The checksum is that of the voxels in C order,
     little-endian: it does not depend on the file's format. Raises InputError at `where` for NaN, infinity and
@@ -110,7 +114,14 @@ def copy(source, array, *, where: Path) -> tuple[str, intensity.Levels, dict[int
     cells.clear()
     instead = intensity.lost_planes(seen)
     for plane, other in instead.items():
-        array[plane] = array[other]
+        alone = not {plane - 1, plane + 1} & instead.keys()
+        array[plane] = _between(array[plane - 1], array[plane + 1]) if blend and alone else array[other]
     seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
     level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui", hole=hole)
     return digest.hexdigest(), level, instead
+
+
+def _between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Mean of two planes in their own type."""
+    mean = (before.astype(np.float64) + after) / 2
+    return (np.rint(mean) if before.dtype.kind in "ui" else mean).astype(before.dtype)
