@@ -92,3 +92,16 @@ def test_two_somata_side_by_side_with_arms_of_their_own_are_two_trees():
     made = soma.joined(forest, somata)
     assert len(made) == 82 and graph.degree(made)[80:].tolist() == [1, 1]
     assert graph.pieces(made).max() == 1
+
+
+def test_a_way_from_the_root_that_passes_a_soma_twice_stays_one_tree():
+    # Along x through the soma's edge, out, back in by its middle, and out again.
+    way = [(x, 3.5, 0) for x in range(-12, 13)] + [(12, 2, 0)] + [(x, 0, 0) for x in range(12, -13, -1)]
+    xyz = np.array(way, float) + 20
+    line = Tree(xyz, np.ones(len(xyz)), np.arange(-1, len(xyz) - 1), np.zeros(len(xyz), int))
+    made, rows = soma.restored(line, [Soma((20.0, 20.0, 20.0), 5.0, 50.0)])
+    assert (made.parent < 0).sum() == 1 and graph.pieces(made).max() == 0
+    np.testing.assert_allclose(made.xyz[made.parent < 0], line.xyz[:1])
+    np.testing.assert_allclose(made.xyz[made.type == SOMA], [[20, 20, 20]])
+    outside = np.linalg.norm(line.xyz - 20, axis=1) >= 0.95 * 5
+    assert outside.sum() == len(made) - 1 == len(rows) - 1

@@ -72,6 +72,6 @@ def run(
         nodes, length = sum(map(len, trees)), sum(map(swc.cable_length, trees))
         print(f"{output}: {len(trees)} trees, {nodes} nodes, {length:.1f} um")
     else:
-        print(f"{output}: nothing to trace: the labels are empty")
+        print(f"{output}: nothing to trace: no neurite in the labels, or none that the image shows")
     if traced.left_out_um:
         print(f"left out: {len(traced.left_out_um)} trees, the longest of {traced.left_out_um[0]:.0f} um")

@@ -147,13 +147,12 @@ def restored(tree: Tree, somata: list[Soma]) -> tuple[Tree, np.ndarray]:
         if centre < 0 or away[centre] > 0.5 * one.radius:
             continue
         inside = (away < 0.95 * one.radius) & (np.arange(len(xyz)) != centre)
-        above = parent[centre]
-        while above >= 0 and inside[above]:  # the way out of a soma that is not the root
-            above = parent[above]
+        # Of a soma that is not the root: where the way from the root first comes to it. It may leave it and come back.
+        above = row = parent[centre]
+        while row >= 0:
+            row, above = parent[row], parent[row] if inside[row] else above
         parent[(parent >= 0) & inside[parent] & ~inside] = centre
         parent[centre] = above
-        if above >= 0:
-            parent[above] = parent[above] if parent[above] != centre else -1
         keep &= ~inside
         xyz[centre], radius[centre], kind[centre] = one.xyz, one.radius, swc.SOMA
     rows = np.flatnonzero(keep)
