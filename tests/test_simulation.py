@@ -11,6 +11,7 @@ from pipeline.rasterise import mask
 from pipeline.simulation import Camera, Staining, grow, random_scene, random_voxel_size, render
 from pipeline.simulation.demo import demo_neuron
 from pipeline.simulation.render import dye, expose, fluorescence, stain_gain
+from pipeline.simulation.scene import axons_in_tissue
 from pipeline.stages import simulate
 from pipeline.swc import Tree, um_to_voxel
 
@@ -203,6 +204,21 @@ def test_a_scene_shows_its_neurites(seed):
     assert image.dtype in (np.uint8, np.uint16)
     assert neurite.any()
     assert image[neurite].mean() > image[~neurite].mean()
+
+
+def test_axons_in_tissue_run_in_every_direction_though_the_view_is_flat():
+    rng, shape, voxel_size = np.random.default_rng(4), (16, 96, 96), (0.8, 0.4, 0.4)
+    light, ways = [], []
+    for _ in range(6):
+        seen, trees = axons_in_tissue(rng, shape_zyx=shape, voxel_size=voxel_size)
+        light.append(seen)
+        for tree in trees:
+            child = np.flatnonzero(tree.parent >= 0)
+            ways.append(np.abs(tree.xyz[child] - tree.xyz[tree.parent[child]]))
+    ways = np.concatenate(ways)
+    share = (ways / np.linalg.norm(ways, axis=1, keepdims=True)).mean(0)  # x, y, z; of a sphere .5 each
+    assert (share > 0.3).all()
+    assert np.median(light) < 2  # tissue is dark: a few sigma at most
 
 
 @pytest.mark.slow

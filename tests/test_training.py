@@ -60,6 +60,15 @@ def test_a_bright_structure_that_was_not_traced_does_not_count_and_the_backgroun
     assert whole.counts[whole.distance > 0].all()
 
 
+def test_what_was_grown_but_cannot_be_seen_does_not_count():
+    image = np.zeros((9, 64, 64), np.float32)
+    image[3:6, 30:35, :30] = 10  # behind it the line runs on in the dark: too dim, or under a black plane
+    made = pairs.from_tree("dark", image, [straight()], VOXEL_SIZE, complete=True)
+    assert made.counts[4, 31:34, 6:28].all() and (made.foreground[:, 2] < 33).all()
+    assert not made.counts[4, 31:34, 34:54].any()
+    assert made.counts[made.distance > 0].all()
+
+
 def test_the_dim_end_of_what_was_not_traced_does_not_count_and_dim_noise_does():
     image = np.zeros((9, 64, 64), np.float32)
     image[4, 30:35] = 100

@@ -116,6 +116,19 @@ def mottled(rng: np.random.Generator, light: np.ndarray, sigma: float) -> np.nda
     return image + np.float32(rng.uniform(0.3, 2)) * np.maximum(_unit(cloud), -1)
 
 
+def tissue(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """float32 (z, y, x), in sigma: what tissue shows without a stain. Clouds of two widths, bright patches of haze."""
+
+    def cloud(low: float, high: float) -> np.ndarray:
+        width = np.exp(rng.uniform(np.log(low), np.log(high)))
+        deep = width * rng.uniform(0.3, 1)
+        return _unit(ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), (deep, width, width)))
+
+    light = rng.uniform(0.2, 2) * cloud(1, 3.5) + rng.uniform(0.2, 2) * cloud(5, 20)
+    patches = np.maximum(cloud(5, 25) - np.float32(rng.uniform(1, 2.5)), 0)
+    return (light + np.float32(rng.uniform(0, 8)) * patches).astype(np.float32)
+
+
 KINDS: dict[str, Callable[[np.random.Generator, np.ndarray, float], np.ndarray]] = {
     "white": white,
     "photons": photons,

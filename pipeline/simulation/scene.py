@@ -3,12 +3,14 @@
 import numpy as np
 
 from pipeline.simulation.grow import grow
-from pipeline.simulation.noise import picture
+from pipeline.simulation.noise import picture, tissue
 from pipeline.simulation.render import Staining, fluorescence
 from pipeline.swc import Tree, um_to_voxel
 
 # Smallest and largest voxel (z, y, x um) of a scene.
 VOXEL_UM = ((0.2, 0.2, 0.2), (3.2, 0.8, 0.8))
+# Share of the scenes that show axons of many cells in tissue, as a light sheet sees a cleared brain.
+IN_TISSUE = 0.5
 
 
 def random_voxel_size(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -29,8 +31,35 @@ def random_scene(
     Radii follow the voxel size within 0.15 to 2 um or 8 pixels, somata have 4 to 60 pixels. Signal from hardly
     above the noise to a hundred times that, under noise of every kind of `noise.picture`.
     """
+    if rng.random() < IN_TISSUE:
+        light, trees = axons_in_tissue(rng, shape_zyx=shape_zyx, voxel_size=voxel_size)
+        return picture(rng, light), trees
     light, trees = random_light(rng, shape_zyx=shape_zyx, voxel_size=voxel_size)
     return picture(rng, light * np.float32(random_signal(rng))), trees
+
+
+def axons_in_tissue(
+    rng: np.random.Generator,
+    *,
+    shape_zyx: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+) -> tuple[np.ndarray, list[Tree]]:
+    """float32 (z, y, x): light, in sigma of the noise to come, of thin axons that cross a view of tissue in every
+    direction, many along z, each of a brightness of its own; and their trees, um."""
+    extent, plane = np.asarray(shape_zyx)[::-1] * voxel_size[::-1], voxel_size[2]
+    count = int(np.exp(rng.uniform(np.log(8), np.log(60))))
+    trees = [_axon(rng, extent, plane_um=plane) for _ in range(count)]
+    light = fluorescence(
+        trees,
+        shape_zyx=shape_zyx,
+        voxel_size=voxel_size,
+        rng=rng,
+        psf_um=(plane * rng.uniform(0.5, 2), *[plane * rng.uniform(0.5, 1)] * 2),
+        photons=100 * np.exp(rng.normal(0, 0.9, count)),
+        staining=[_staining(rng) for _ in trees],
+    )
+    median = np.exp(rng.uniform(np.log(4), np.log(30)))
+    return light * np.float32(median / _brightness(light, trees, voxel_size)) + tissue(rng, shape_zyx), trees
 
 
 def random_signal(rng: np.random.Generator) -> float:
@@ -113,6 +142,25 @@ def _neuron(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float, fi
     xyz = np.where(mirrored, box - xyz, xyz)
     seen = xyz[rng.integers(len(xyz))]  # one node of it lies in the view for sure
     return Tree(xyz - seen + rng.uniform(0.15, 0.85, 3) * extent, tree.radius, tree.parent, tree.type)
+
+
+def _axon(rng: np.random.Generator, extent: np.ndarray, *, plane_um: float) -> Tree:
+    """A thin axon in a cube as wide as the view, whatever the depth of the view: any direction is as likely."""
+    thin = plane_um * rng.uniform(0.6, 1.3)
+    tree = grow(
+        rng,
+        extent_um=(1.2 * extent.max(),) * 3,
+        style="fibre",
+        tips=int(rng.integers(1, 4)),
+        radius_um=(thin, thin * rng.uniform(1.0, 1.8)),
+        section_um=40 * plane_um,
+        wander=rng.uniform(0.15, 0.6),
+        boutons=rng.uniform(0, 0.9),
+        step_um=max(0.5, plane_um),
+    )
+    xyz = tree.xyz[:, rng.permutation(3)]
+    seen = xyz[rng.integers(len(xyz))]
+    return Tree(xyz - seen + rng.uniform(0, 1, 3) * extent, tree.radius, tree.parent, tree.type)
 
 
 def _staining(rng: np.random.Generator) -> Staining:

@@ -15,7 +15,7 @@ VERSIONS = {
     "draw": 2,
     "simulate": 2,
     "dino": 1,
-    "train": 6,
+    "train": 7,
     "train_em": 3,
     "ablation_lm_score": 3,
     "ablation_lm_table": 3,

@@ -16,6 +16,7 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 SCATTER = 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
+HIDDEN = 2.0  # sigma, after a little smoothing: what was grown, but no brighter, cannot be seen
 # What was not traced: brighter than this share of the median light of the traced neurites. Its dim ends: brighter than
 # the second share, connected, so near to it.
 UNTRACED, ENDS, ENDS_UM = 0.25, 0.1, 5.0
@@ -57,10 +58,10 @@ def from_tree(
 ) -> Pair:
     """Pair an image (z, y, x, light in units of the noise) with trees (um).
 
-    complete: every neurite in view is in `trees` (simulations). Otherwise bright structures apart from the
-    trees are other people's neurons, neither neurite nor background: they do not count. The trees were drawn by
-    hand: they are moved to what is bright near them; what lies up to `scatter` pixels or slices beside a tree does not
-    count, nor a part of a tree that is dark beside bright voxels.
+    complete: every neurite in view is in `trees` (simulations); where one is HIDDEN does not count. Otherwise bright
+    structures apart from the trees are other people's neurons, neither neurite nor background: they do not count. The
+    trees were drawn by hand: they are moved to what is bright near them; what lies up to `scatter` pixels or slices
+    beside a tree does not count, nor a part of a tree that is dark beside bright voxels.
     """
     pixel = min(voxel_size[1:])
     # A tube thinner than the distance of slices would have holes; thinner than 3 pixels it hangs on one voxel.
@@ -71,8 +72,9 @@ def from_tree(
     for tree in trees:
         tubes = tube_distance(tree, image.shape, voxel_size, reach_um=REACH * pixel, min_radius_um=thinnest)
         np.minimum(distance, tubes, out=distance)
-    counts = np.ones(image.shape, bool)
-    if not complete:
+    if complete:
+        counts = (distance > 0) | (_smooth(image) >= HIDDEN)
+    else:
         counts = ~_untraced(image, trees, distance, voxel_size) & ~_misdrawn(image, distance, scatter, pixel)
     return _pair(name, image, distance / pixel, counts, level)
 
@@ -83,7 +85,7 @@ def from_labels(name: str, image: np.ndarray, labels: np.ndarray, *, level: Leve
     People label voxels by what they see: those no brighter than FAINT, after a little smoothing, are background, those
     up to DIM do not count. (A tree is taught in its dim stretches too: they hold it together.)
     """
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    smooth = _smooth(image)
     value = np.array([REACH, REACH, -1.0, REACH, RIM / 2], np.float32)
     neurite = labels == NEURITE
     distance = np.where(neurite & (smooth < FAINT), np.float32(REACH), value[labels])
@@ -112,6 +114,10 @@ def _pair(
         brightest=level.brightest if level else float(image.max(initial=0)),
         cleaned=bool(level and level.cleaned),
     )
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
 
 
 def _untraced(
@@ -146,6 +152,6 @@ def _misdrawn(image: np.ndarray, distance: np.ndarray, scatter: int, pixel: floa
     """
     depth = 2 * scatter + 1
     beside = (ndimage.minimum_filter(distance, (depth, 1, 1)) <= scatter * pixel) & (distance > 0)
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 0.7, 0.7))
+    smooth = _smooth(image)
     dark = smooth < 0.5 * ndimage.maximum_filter(smooth, (depth, 5, 5))
     return beside | (dark & (distance <= 0))
