@@ -49,12 +49,13 @@ def axons_in_tissue(
     extent, plane = np.asarray(shape_zyx)[::-1] * voxel_size[::-1], voxel_size[2]
     count = int(np.exp(rng.uniform(np.log(8), np.log(60))))
     trees = [_axon(rng, extent, plane_um=plane) for _ in range(count)]
+    deep, wide = plane * rng.uniform(0.5, 2), plane * rng.uniform(0.5, 1)
     light = fluorescence(
         trees,
         shape_zyx=shape_zyx,
         voxel_size=voxel_size,
         rng=rng,
-        psf_um=(plane * rng.uniform(0.5, 2), *[plane * rng.uniform(0.5, 1)] * 2),
+        psf_um=(deep, wide, wide),
         photons=100 * np.exp(rng.normal(0, 0.9, count)),
         staining=[_staining(rng) for _ in trees],
     )
