@@ -96,9 +96,10 @@ def ours(labels: np.ndarray, voxel_size: tuple[float, ...], folder: Path) -> dic
     import kimimaro  # noqa: F401  # its import is no part of the tracing
 
     from pipeline import swc
-    from pipeline.tracing.instances import trace_labels
+    from pipeline.tracing.instances import keep_freed_memory, trace_labels
 
     start = time.process_time()
+    keep_freed_memory()
     trees = trace_labels(labels, voxel_size, min_length_um=0.0, dust_voxels=DUST_VOXELS)
     cpu = time.process_time() - start
     valid = 0

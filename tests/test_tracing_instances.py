@@ -1,5 +1,9 @@
 """All labels of a volume to trees: shapes whose lines are known."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -116,3 +120,29 @@ def test_the_trees_do_not_depend_on_the_number_of_workers(two):
     for label, tree in one.items():
         for field in ("xyz", "radius", "parent", "type"):
             assert getattr(tree, field).tobytes() == getattr(many[label], field).tobytes()
+
+
+# Pages that the system has to give for an array that is taken and freed again and again.
+FAULTS = """
+import resource
+import numpy as np
+from pipeline.tracing.instances import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(8_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone can be told")
+def test_memory_that_was_freed_is_used_again():
+    answer = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+    before, after = map(int, answer.stdout.split())
+    assert before > 1000 and after < before / 10

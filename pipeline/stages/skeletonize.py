@@ -32,13 +32,14 @@ def run(
     from pipeline.errors import InputError
     from pipeline.images.source import doubt
     from pipeline.tracing.field import Field
-    from pipeline.tracing.instances import trace_labels
+    from pipeline.tracing.instances import keep_freed_memory, trace_labels
     from pipeline.tracing.neuron import along_edges
 
     cells, source = volume.open_volume(labels), volume.open_volume(prediction)
     if cells.shape != source.shape:
         found = f"shapes {cells.shape} of labels and {source.shape} of prediction"
         raise InputError(labels, found, "two equal shapes")
+    keep_freed_memory()
     trees = trace_labels(cells.array[:], cells.voxel_size, workers=workers, **settings.model_dump())
     field = Field(source.channel("foreground"), source.voxel_size)
     order = sorted(

@@ -1,5 +1,6 @@
 """All cells of a label volume to one tree each, in one go: electron microscopy."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -10,6 +11,21 @@ from scipy.spatial import cKDTree
 from pipeline import swc
 from pipeline.swc import Tree
 from pipeline.tracing import graph, radius, root
+
+# Parameters of glibc's mallopt (malloc.h).
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it has freed, instead of asking the system for it again; glibc alone can.
+
+    kimimaro takes and frees arrays of the size of a cell's box for every path. For cells that span a large volume
+    nearly all of its time was spent by the system on clearing their pages (docs/em.md).
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_MMAP_MAX, 0)
+        set_option(M_TRIM_THRESHOLD, -1)
 
 
 def trace_labels(
