@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 
-from pipeline import volume
+from pipeline import intensity, volume
 from pipeline.errors import InputError
 from pipeline.stages import ingest
 
@@ -78,7 +78,20 @@ def test_lost_planes_take_their_neighbours_voxels_and_are_told(tmp_path, stack, 
         assert said in found.attributes["warnings"] and f"warning: {said}" in capsys.readouterr().out
         assert found.attributes["sha256"] == hashlib.sha256(lost.astype("<u2").tobytes()).hexdigest()
         level = volume.read_levels(tmp_path / "image.zarr")
-        assert_array_equal(level.low[5], level.low[4])
+        assert_array_equal(level.low[11], level.low[10])
+
+
+def test_a_plane_between_two_of_other_backgrounds_has_one_of_its_own(tmp_path):
+    rng = np.random.default_rng(3)
+    image = rng.normal(100, 5, (24, 64, 64))
+    image[12:] += 40
+    image[:, 30:33, 5:60] += 200
+    image[11] = 0
+    ingest.run(write(tmp_path / "a.tif", image.round().astype(np.uint16)), tmp_path / "a.zarr", voxel_size=SIZE)
+    found, level = volume.open_volume(tmp_path / "a.zarr").array[:], volume.read_levels(tmp_path / "a.zarr")
+    assert found[11, 50:].mean() == pytest.approx(120, abs=1)
+    light = intensity.light(found, level)
+    assert light[11, 50:].mean() < 1 and light[11, 31, 10:50].mean() > 20
 
 
 def test_a_lost_section_of_electron_microscopy_repeats_the_one_before(tmp_path, stack):

@@ -206,6 +206,15 @@ def test_a_line_at_the_edge_of_a_neurite_that_is_tall_by_blur_moves_towards_its_
     assert np.abs(made.xyz[inner, 2] - 15).max() < 2.0  # it was 4 off
 
 
+def test_where_a_link_bridges_the_dark_the_radius_stays():
+    tube = straight((-2, 12, 10), (60, 12, 10), radius_um=2.0)
+    probability = painted(tube)
+    probability[:, :, 60:66] = 0  # 24 to 26 um
+    field = Field(probability, VOXEL)
+    made = radius.centred(straight((5, 12, 10), (50, 12, 10), radius_um=1.5), field, rounds=3, smooth_um=0.7)
+    assert radius.measured(made, field, smooth_um=0.7).radius.max() < 8  # how far a ray looks: 3 * 2 + 2
+
+
 def test_a_branch_on_a_start_that_runs_within_the_trunk_is_kept_and_hangs_on_the_trunk():
     trunk = straight((5, 8, 10), (50, 8, 10), radius_um=2.0)
     beside = straight((10, 9, 10), (30, 9, 10), radius_um=1.0)

@@ -44,6 +44,13 @@ class Cells:
         """The cells of these planes, in this order; `rough` is that of all."""
         return Cells(**{name: getattr(self, name)[planes] for name in _OF_PLANES}, rough=self.rough)
 
+    def with_plane(self, plane: int, cells: "Cells") -> "Cells":
+        """The same with the cells of one plane taken from others of that one plane; `rough` stays."""
+        each = {name: getattr(self, name).copy() for name in _OF_PLANES}
+        for name, own in each.items():
+            own[plane] = getattr(cells, name)[0]
+        return Cells(**each, rough=self.rough)
+
 
 @dataclass(frozen=True)
 class Hole:

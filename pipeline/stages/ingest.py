@@ -31,9 +31,8 @@ def run(
 
     The voxels stay as they are, but for lost planes: one or two in a row that hold a single value, between planes that
     show the same things, take their nearer neighbour's voxels, and a warning says so; in light microscopy a single one
-    takes the mean of both. Levels and the checksum of the file's
-    voxels are stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab
-    after the other.
+    takes the mean of both. Levels and the checksum of the file's voxels are stored beside them. Memory does not grow
+    with the volume: planes are read, checked and written one slab after the other.
 
     Args:
         image: file of any format in docs/formats.md, OME-Zarr folder, or folder of numbered one-slice TIFFs.
@@ -113,10 +112,14 @@ def copy(source, array, *, where: Path, blend: bool = False) -> tuple[str, inten
     seen = intensity.join(cells)
     cells.clear()
     instead = intensity.lost_planes(seen)
+    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
     for plane, other in instead.items():
         alone = not {plane - 1, plane + 1} & instead.keys()
-        array[plane] = _between(array[plane - 1], array[plane + 1]) if blend and alone else array[other]
-    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
+        if blend and alone:
+            array[plane] = _between(array[plane - 1], array[plane + 1])
+            seen = seen.with_plane(plane, intensity.look(array[plane : plane + 1], hole))
+        else:
+            array[plane] = array[other]
     level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui", hole=hole)
     return digest.hexdigest(), level, instead
 

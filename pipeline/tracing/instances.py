@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import sys
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -20,9 +21,12 @@ def keep_freed_memory() -> None:
     """Let this process keep memory that it has freed, instead of asking the system for it again; glibc alone can.
 
     kimimaro takes and frees arrays of the size of a cell's box for every path. For cells that span a large volume
-    nearly all of its time was spent by the system on clearing their pages (docs/em.md).
+    nearly all of its time was spent by the system on clearing their pages (docs/em.md). Processes that are forked from
+    this one do the same.
     """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if sys.platform != "linux":
+        return
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if set_option is not None:
         set_option(M_MMAP_MAX, 0)
         set_option(M_TRIM_THRESHOLD, -1)
