@@ -22,8 +22,8 @@ COLUMNS = (
     "confidence",
     "traced",
 )
-# Mean confidence (by cable) below which an image's trees are a warning: that of OP_1 to OP_8 is .987 to .999, that of
-# frog_245, a fifth of whose cable is wrong, .92.
+# Mean confidence (by cable) below which an image's trees are a warning: that of OP_1 to OP_8 is .987 to 1.000, that of
+# frog_245, a fifth of whose cable is wrong, .94.
 SURE = 0.95
 
 

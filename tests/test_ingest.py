@@ -87,7 +87,9 @@ def test_a_plane_between_two_of_other_backgrounds_has_one_of_its_own(tmp_path):
     image[12:] += 40
     image[:, 30:33, 5:60] += 200
     image[11] = 0
-    ingest.run(write(tmp_path / "a.tif", image.round().astype(np.uint16)), tmp_path / "a.zarr", voxel_size=SIZE)
+    ingest.run(
+        write(tmp_path / "a.tif", image.round().astype(np.uint16)), tmp_path / "a.zarr", voxel_size=SIZE
+    )
     found, level = volume.open_volume(tmp_path / "a.zarr").array[:], volume.read_levels(tmp_path / "a.zarr")
     assert found[11, 50:].mean() == pytest.approx(120, abs=1)
     light = intensity.light(found, level)

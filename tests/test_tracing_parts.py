@@ -203,7 +203,7 @@ def test_a_line_at_the_edge_of_a_neurite_that_is_tall_by_blur_moves_towards_its_
     low = straight((5, 6, 11), (50, 6, 11), radius_um=0.6)
     made = radius.centred(low, field, rounds=3, smooth_um=0.7)
     inner = (made.xyz[:, 0] > 10) & (made.xyz[:, 0] < 35)  # of the image, and the ends of a line stay
-    assert np.abs(made.xyz[inner, 2] - 15).max() < 2.0  # it was 4 off
+    assert np.abs(made.xyz[inner, 2] - 15).max() < 2.0  # of 4 um; where no radius grows 3.3 are left
 
 
 def test_where_a_link_bridges_the_dark_the_radius_stays():
