@@ -28,8 +28,8 @@ def random_scene(
     """An image (uint8 or uint16, z, y, x) of several neurons and the trees in it, in um of its voxels.
 
     Every neurite of the image is in the trees (what lies outside the image too); bright blobs are not. Half of them
-    show `axons_in_tissue`, half neurons: radii follow the voxel size within 0.15 to 2 um or 8 pixels, somata have 4 to 60 pixels. Signal from hardly
-    above the noise to a hundred times that, under noise of every kind of `noise.picture`.
+    show `axons_in_tissue`, half neurons: radii follow the voxel size within 0.15 to 2 um or 8 pixels, somata have 4 to
+    60 pixels, signal from hardly above the noise to a hundred times that. Noise of every kind of `noise.picture`.
     """
     if rng.random() < IN_TISSUE:
         light, trees = axons_in_tissue(rng, shape_zyx=shape_zyx, voxel_size=voxel_size)

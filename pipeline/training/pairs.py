@@ -16,8 +16,8 @@ THINNEST = 1.5  # radius in pixels of the thinnest neurite that is asked for
 SCATTER = 1
 RIM = 0.7  # voxels beside a tube that belong to neither side: references are not drawn to the voxel
 FAINT, DIM = 2.5, 4.0  # sigma: see from_labels
-# Sigma, after a little smoothing: what was grown, but no brighter, cannot be seen. Asked of each voxel of the image with
-# its noise: of dim neurites and of rims it leaves the dark half out.
+# Sigma, after a little smoothing: what was grown, but no brighter, cannot be seen. Asked of each voxel of the image
+# with its noise: of dim neurites and of rims it leaves the dark half out.
 HIDDEN = 2.0
 # What was not traced: brighter than this share of the median light of the traced neurites. Its dim ends: brighter than
 # the second share, connected, so near to it.
