@@ -105,3 +105,20 @@ def test_a_way_from_the_root_that_passes_a_soma_twice_stays_one_tree():
     np.testing.assert_allclose(made.xyz[made.type == SOMA], [[20, 20, 20]])
     outside = np.linalg.norm(line.xyz - 20, axis=1) >= 0.95 * 5
     assert outside.sum() == len(made) - 1 == len(rows) - 1
+
+
+def test_an_arm_that_bends_along_its_soma_as_soon_as_it_has_left_is_joined():
+    one = Soma((30.0, 30.0, 12.0), 7.3, 50.0)
+    angle = np.radians(np.linspace(120, 90, 12))
+    bent = np.array([30, 30, 12]) + 8.5 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    # Out at 0 degrees, a long way round, and back to the soma along its rim: two arms that touch far away.
+    corners = np.array([(38.5, 30, 12), (52, 30, 12), (52, 55, 12), (14, 48, 12), bent[0]])
+    way = np.concatenate([np.linspace(*pair, 30, endpoint=False) for pair in zip(corners, corners[1:])])
+    xyz = np.concatenate([way, bent])
+    arms = Tree(xyz, np.full(len(xyz), 0.6), np.arange(-1, len(xyz) - 1), np.zeros(len(xyz), np.int64))
+    made = soma.joined(arms, [one])
+    assert graph.degree(made)[-1] == 2
+    # With another such end beside it, it is a neurite that passes and was cut by the rim.
+    ends = np.array([(30, 38.5, 12), (33, 38.2, 12), (30, 21.5, 12)], float)
+    alone = soma._alone(ends, np.array([0.1, 0.1, 0.1]), np.ones(3, bool), reach_um=7.3)
+    assert alone.tolist() == [False, False, True]

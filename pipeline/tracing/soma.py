@@ -113,8 +113,9 @@ def joined(forest: Tree, somata: list[Soma]) -> Tree:
         reach = np.maximum((1 + NEAR_SHARE) * one.radius + NEAR_UM, rim)
         arm = (length[piece] > SPECK_UM) & ~placed
         ends = np.flatnonzero((graph.degree(forest) <= 1) & (away < reach) & arm)
-        least = np.where(away < rim, HEADED, HEADED_FAR)
-        ends = np.array([end for end in ends if _heading(forest, int(end), one) > least[end]], np.int64)
+        heading = np.array([_heading(forest, int(end), one) for end in ends])
+        chosen = heading > np.where(away[ends] < rim[ends], HEADED, HEADED_FAR)
+        ends = ends[chosen | _alone(forest.xyz[ends], heading, away[ends] < rim[ends], reach_um=one.radius)]
         # The nearest of a piece may lie in a gap; others belong to the soma where they were cut from it.
         ends = ends[np.lexsort((away[ends], piece[ends]))]
         nearest = np.unique(piece[ends], return_index=True)[1]
@@ -341,6 +342,16 @@ def _seen(field: Field, box: tuple[slice, ...]) -> np.ndarray:
     level = replace(level, noise=np.full_like(level.noise, level.summary["noise"]))
     sides = [(side.start, side.stop) for side in box]
     return ndimage.gaussian_filter(intensity.above(counts, level, sides), (0.5, 1, 1))
+
+
+def _alone(xyz: np.ndarray, heading: np.ndarray, at_rim: np.ndarray, *, reach_um: float) -> np.ndarray:
+    """(n,) bool: ends at the rim of a soma that run along it, where no other such end is near.
+
+    An arm may bend as soon as it has left; a neurite that passes is cut by the rim and has two such ends.
+    """
+    along = at_rim & (np.abs(heading) <= HEADED)
+    near = np.linalg.norm(xyz[:, None] - xyz, axis=-1) < reach_um
+    return along & ((near & along).sum(axis=1) == 1)
 
 
 def _heading(forest: Tree, end: int, one: Soma) -> float:
