@@ -40,15 +40,15 @@ class Cells:
     data: np.ndarray
     rough: np.ndarray = field(repr=False)
 
-    def of_planes(self, planes: list[int]) -> "Cells":
-        """The cells of these planes, in this order; `rough` is that of all."""
-        return Cells(**{name: getattr(self, name)[planes] for name in _OF_PLANES}, rough=self.rough)
+    def of_planes(self, planes: list[int], anew: dict[int, "Cells"]) -> "Cells":
+        """The cells of these planes, in this order, and in some places those of one plane that was measured anew.
 
-    def with_plane(self, plane: int, cells: "Cells") -> "Cells":
-        """The same with the cells of one plane taken from others of that one plane; `rough` stays."""
-        each = {name: getattr(self, name).copy() for name in _OF_PLANES}
-        for name, own in each.items():
-            own[plane] = getattr(cells, name)[0]
+        `rough` is that of all.
+        """
+        each = {name: getattr(self, name)[planes] for name in _OF_PLANES}
+        for place, cells in anew.items():
+            for name, own in each.items():
+                own[place] = getattr(cells, name)[0]
         return Cells(**each, rough=self.rough)
 
 

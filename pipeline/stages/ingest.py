@@ -76,16 +76,14 @@ def run(
         print(f"warning: {doubt_of_image}")
 
 
-def copy(source, array, *, where: Path, blend: bool = False) -> tuple[str, intensity.Levels, dict[int, int]]:
+def copy(source, array, *, where: Path, blend: bool) -> tuple[str, intensity.Levels, dict[int, int]]:
     """Copy a volume slab by slab; return the SHA-256 of its voxels, its intensity.levels, and which plane was taken for
     each lost one.
 
-    blend: a single lost plane takes the mean of the planes before and behind it: a neurite's way from one to the other
-    (membranes would be doubled).
-
-    source, array: (z, y, x), read and written by ranges of z. The checksum is that of the voxels in C order,
-    little-endian: it does not depend on the file's format. Raises InputError at `where` for NaN, infinity and
-    constant volumes.
+    source, array: (z, y, x), read and written by ranges of z. blend: a single lost plane takes the mean of the planes
+    before and behind it, a neurite's way from one to the other (membranes would be doubled). The checksum is that of
+    the voxels in C order, little-endian: it does not depend on the file's format. Raises InputError at `where` for
+    NaN, infinity and constant volumes.
     """
     digest = hashlib.sha256()
     step = intensity.sample_step(array.shape)
@@ -112,14 +110,15 @@ def copy(source, array, *, where: Path, blend: bool = False) -> tuple[str, inten
     seen = intensity.join(cells)
     cells.clear()
     instead = intensity.lost_planes(seen)
-    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])])
+    anew = {}
     for plane, other in instead.items():
         alone = not {plane - 1, plane + 1} & instead.keys()
         if blend and alone:
             array[plane] = _between(array[plane - 1], array[plane + 1])
-            seen = seen.with_plane(plane, intensity.look(array[plane : plane + 1], hole))
+            anew[plane] = intensity.look(array[plane : plane + 1], hole)
         else:
             array[plane] = array[other]
+    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])], anew)
     level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui", hole=hole)
     return digest.hexdigest(), level, instead
 
