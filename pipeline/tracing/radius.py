@@ -74,21 +74,17 @@ def centred(tree: Tree, field: Field, *, rounds: int, smooth_um: float) -> Tree:
     The middle is the centroid of the polygon that the ends of the rays make; a ray that
     does not end within reach (it looks into a branch) counts as the median one. Other than a weighted mean
     over a disc this sees the neurite it is in and no neighbour, and is right for cross-sections that the axial
-    blur has stretched. Where most rays end the radius grows to the median one: a node at the edge of a thick neurite,
-    whose distance to the border is small, looks farther in the next round (and so does `measured`).
+    blur has stretched.
     """
     for _ in range(rounds):
         way, length, closed = _rays(tree, field)
-        median = np.median(length, axis=1)
-        length = np.where(closed, length, median[:, None])
+        length = np.where(closed, length, np.median(length, axis=1, keepdims=True))
         corner = way * length[..., None]
         wedge = (length * np.roll(length, -1, axis=1))[..., None]  # twice its area, but for the common sine
         shift = (wedge * (corner + np.roll(corner, -1, axis=1)) / 3).sum(1) / wedge.sum(1)
         # Beyond the border the outermost voxels repeat: no line leaves the volume for them.
         xyz = np.clip(tree.xyz + smooth(tree, shift, smooth_um), 0, field.last_xyz())
-        # In a gap that a link bridges no ray ends: there is no neurite to measure.
-        seen = 2 * closed.sum(axis=1) > RAYS
-        tree = Tree(xyz, np.where(seen, np.maximum(tree.radius, median), tree.radius), tree.parent, tree.type)
+        tree = Tree(xyz, tree.radius, tree.parent, tree.type)
     return tree
 
 
