@@ -48,7 +48,7 @@ def seen(image: np.ndarray, voxel_size: tuple[float, float, float], weights: Pat
         infer.run(made, plan, weights, blocks)
         stack.run(made, plan, blocks, prediction)
         segment.run(prediction, labels)
-        light = Light(image, volume.read_levels(made))
+        light = Light(volume.open_volume(made).array[:], volume.read_levels(made))
         probability = volume.open_volume(prediction).channel("neurite")
         return Seen(volume.open_volume(labels).array[:], Field(probability, voxel_size, light))
 
