@@ -19,7 +19,7 @@ from pipeline.tracing.field import Field
 DARK, SURE, CERTAIN = 0.02, 0.9, 0.05
 # Stretch behind a tip over which its direction is measured, and between the bends of a link, in um.
 HEADING_UM, BEND_UM = 3.0, 2.0
-# How far from its tip a link may end, in gap_um: dim stretches are bridged further than dark ones.
+# How far from its tip a link may reach a wall, in gap_um: dim stretches are bridged further than dark ones.
 REACH = 2.0
 # A link costs at most this share of the length of the shorter piece: specks are no stepping stones.
 WORTH = 0.5
@@ -70,9 +70,9 @@ def join(forest: Tree, field: Field, *, gap_um: float) -> tuple[Tree, Bridges]:
     2 - (c1 + c2) / 2, where c is the cosine between its first (last) stretch and the outward direction of the
     tip at that end, 0 at an end that is no tip: once between tips that face each other, 1.5 times straight on to
     the side of another piece, 3 times back to back. Candidates cost at most `gap_um` and at most half the length
-    of the shorter piece, and end within 2 gap_um of the tip: a straight gap without any signal is bridged up to
-    gap_um, a dim one further. A minimum-cost forest over the pieces picks those that stay: two pieces never
-    get two links.
+    of the shorter piece, and the wall that they reach lies within 2 gap_um of the tip: a straight gap without any
+    signal is bridged up to gap_um, a dim one further. A minimum-cost forest over the pieces picks those that stay:
+    two pieces never get two links.
     """
     if not len(forest):
         return forest, Bridges(np.zeros((0, 2), np.int64), np.zeros(0))
@@ -98,11 +98,13 @@ def um_cost(probability: np.ndarray) -> np.ndarray:
 def _candidates(forest, piece, field, gap_um):
     """The cheapest straight and the cheapest bent link of each tip to each other piece in reach."""
     tips = np.flatnonzero(graph.degree(forest) <= 1)
-    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], REACH * gap_um, return_sorted=True)
+    reach = REACH * gap_um + forest.radius  # to the wall: a thick neurite's line lies far behind it
+    near = cKDTree(forest.xyz).query_ball_point(forest.xyz[tips], reach.max(), return_sorted=True)
     heading = _headings(forest, piece, tips)
     for tip, nodes in zip(tips, near):
         nodes = np.asarray(nodes, int)
         nodes = nodes[piece[nodes] != piece[tip]]
+        nodes = nodes[np.linalg.norm(forest.xyz[nodes] - forest.xyz[tip], axis=1) <= reach[nodes]]
         if len(nodes):
             for node, bends in _ways(forest, piece, tip, nodes, field):
                 yield _link(forest, tip, node, bends, heading, field)
