@@ -111,6 +111,46 @@ def test_empty_planes_of_a_cleaned_volume_are_not_lost(tmp_path, stack):
     assert_array_equal(volume.open_volume(tmp_path / "image.zarr").array[:], cleaned)
 
 
+@pytest.fixture
+def salted(stack) -> tuple[np.ndarray, np.ndarray]:
+    """A neurite in noise with salt in every 250th voxel, and where that is."""
+    stack[:, 28:31] += 150
+    salt = np.random.default_rng(1).random(stack.shape) < 0.004
+    salt[:, 25:34] = False
+    return np.where(salt, 900, stack).astype(np.uint16), salt
+
+
+def test_salt_takes_the_voxels_around_it_and_is_told(tmp_path, stack, salted, monkeypatch):
+    image, salt = salted
+    write(tmp_path / "a.tif", image)
+    for slab in (3, 37):  # also where salt and its neighbour lie in different slabs
+        monkeypatch.setattr(volume, "SLAB_BYTES", slab * stack[0].nbytes)
+        ingest.run(tmp_path / "a.tif", tmp_path / f"{slab}.zarr", voxel_size=SIZE)
+    thin, thick = (volume.open_volume(tmp_path / f"{slab}.zarr") for slab in (3, 37))
+    found = thin.array[:]
+    assert_array_equal(found, thick.array[:])
+    assert thin.attributes == thick.attributes
+    assert_array_equal(found[~salt], image[~salt])
+    assert found[salt].max() < 40 and abs(found[salt].mean() - 20) < 2
+    assert thin.attributes["hits"] == salt.sum()
+    said = f"hits: {salt.mean():.2%} of the voxels are bright and alone: taken out"
+    assert said in thin.attributes["warnings"]
+    assert thin.attributes["brightest"] < 230
+    assert thin.attributes["sha256"] == hashlib.sha256(image.astype("<u2").tobytes()).hexdigest()
+    level = volume.read_levels(tmp_path / "3.zarr")
+    assert_array_equal(level.noise, intensity.measure(found).noise)
+
+
+def test_few_hits_stay_and_so_does_what_is_no_light(tmp_path, stack, salted):
+    image, salt = salted
+    few = np.where(salt, stack, image)
+    few[3, 3, 3:20:8] = 900
+    ingest.run(write(tmp_path / "few.tif", few), tmp_path / "few.zarr", voxel_size=SIZE)
+    assert_array_equal(volume.open_volume(tmp_path / "few.zarr").array[:], few)
+    ingest.run(write(tmp_path / "em.tif", image), tmp_path / "em.zarr", voxel_size=SIZE, modality="em")
+    assert_array_equal(volume.open_volume(tmp_path / "em.zarr").array[:], image)
+
+
 def test_an_ingested_volume_can_be_ingested_again(tmp_path, stack):
     ingest.run(write(tmp_path / "a.tif", stack), tmp_path / "a.zarr", voxel_size=SIZE)
     ingest.run(tmp_path / "a.zarr", tmp_path / "b.zarr")

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.intensity.cells import CELL, Cells, Hole, find_hole, join, look, lost_planes
 from pipeline.intensity.estimate import STEP, VERSION, Levels, levels, sample_step
+from pipeline.intensity.hits import find_hits, without_hits
 
 __all__ = [
     "CELL",
@@ -20,12 +21,14 @@ __all__ = [
     "Cells",
     "Hole",
     "Levels",
+    "find_hits",
     "find_hole",
     "join",
     "levels",
     "look",
     "lost_planes",
     "sample_step",
+    "without_hits",
 ]
 
 Box = list[tuple[int, int]]

@@ -1,6 +1,8 @@
 """ingest: an image file becomes a volume with all that later stages need to know about it."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
 TOLD = 5  # of lost planes so many are named
+FEW_HITS = 1e-4  # share of the voxels: fewer change nothing
 
 
 def run(
@@ -31,8 +34,10 @@ def run(
 
     The voxels stay as they are, but for lost planes: one or two in a row that hold a single value, between planes that
     show the same things, take their nearer neighbour's voxels, and a warning says so; in light microscopy a single one
-    takes the mean of both. Levels and the checksum of the file's voxels are stored beside them. Memory does not grow
-    with the volume: planes are read, checked and written one slab after the other.
+    takes the mean of both. There, where more than one voxel of 10,000 is bright and alone (hits of the detector, salt),
+    these take the median of what is around them, and a warning says so. Levels and the checksum of the file's voxels
+    are stored beside them. Memory does not grow with the volume: planes are read, checked and written one slab after
+    the other.
 
     Args:
         image: file of any format in docs/formats.md, OME-Zarr folder, or folder of numbered one-slice TIFFs.
@@ -61,12 +66,10 @@ def run(
         remarks.append("one plane: it is reconstructed in plane, without depth")
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
-        checksum, level, lost = copy(source.array, array, where=image, blend=modality == "lm")
-        if lost:
-            numbers = ", ".join(map(str, sorted(lost)[:TOLD])) + (", ..." if len(lost) > TOLD else "")
-            remarks.append(f"lost planes ({len(lost)}: {numbers}): their neighbours stand for them")
+        checksum, level, mended = copy(source.array, array, where=image, light=modality == "lm")
+        remarks += mended.remarks(array.size)
         volume.write_levels(private, level)
-        told = {"sha256": checksum, **level.summary}
+        told = {"sha256": checksum, **level.summary, "hits": mended.hits}
         doubts = remarks + (intensity.doubts(level.summary) if modality == "lm" else [])
         volume.describe(private, {"source": image.name, **told, "warnings": doubts, "version": __version__})
     print(
@@ -76,18 +79,35 @@ def run(
         print(f"warning: {doubt_of_image}")
 
 
-def copy(source, array, *, where: Path, blend: bool) -> tuple[str, intensity.Levels, dict[int, int]]:
-    """Copy a volume slab by slab; return the SHA-256 of its voxels, its intensity.levels, and which plane was taken for
-    each lost one.
+@dataclass(frozen=True)
+class Mended:
+    """What was not left as the file has it. instead: which plane was taken for each lost one. hits: how many voxels."""
 
-    source, array: (z, y, x), read and written by ranges of z. blend: a single lost plane takes the mean of the planes
-    before and behind it, a neurite's way from one to the other (membranes would be doubled). The checksum is that of
-    the voxels in C order, little-endian: it does not depend on the file's format. Raises InputError at `where` for
-    NaN, infinity and constant volumes.
+    instead: dict[int, int]
+    hits: int
+
+    def remarks(self, voxels: int) -> list[str]:
+        """What to tell of it, of a volume of so many voxels: a line each."""
+        told = []
+        if lost := sorted(self.instead):
+            numbers = ", ".join(map(str, lost[:TOLD])) + (", ..." if len(lost) > TOLD else "")
+            told.append(f"lost planes ({len(lost)}: {numbers}): their neighbours stand for them")
+        if self.hits:
+            told.append(f"hits: {self.hits / voxels:.2%} of the voxels are bright and alone: taken out")
+        return told
+
+
+def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Levels, Mended]:
+    """Copy a volume slab by slab; return the SHA-256 of its voxels, its intensity.levels, and what was mended.
+
+    source, array: (z, y, x), read and written by ranges of z. light: a single lost plane takes the mean of the planes
+    before and behind it, a neurite's way from one to the other (membranes would be doubled), and hits are taken out
+    (of membranes' images nothing is dark beside). The checksum is that of the voxels in C order, little-endian: it does
+    not depend on the file's format. Raises InputError at `where` for NaN, infinity and constant volumes.
     """
     digest = hashlib.sha256()
-    step = intensity.sample_step(array.shape)
     cells, sample, rows, lowest, highest = [], [], [], np.inf, -np.inf
+    step = intensity.sample_step(array.shape)
     for z in volume.slabs(array):
         slab = np.ascontiguousarray(source[z])
         if slab.dtype.kind == "f" and not np.isfinite(slab).all():
@@ -109,6 +129,22 @@ def copy(source, array, *, where: Path, blend: bool) -> tuple[str, intensity.Lev
         cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
     seen = intensity.join(cells)
     cells.clear()
+    seen, instead = _without_lost_planes(array, seen, hole, blend=light)
+    integers = array.dtype.kind in "ui"
+    level = intensity.levels(seen, np.concatenate(sample), integers=integers, hole=hole)
+    hits = _without_hits(array, level) if light else {}
+    if hits:
+        anew = {plane: intensity.look(array[plane : plane + 1], hole) for plane in hits}
+        seen = seen.of_planes(list(range(array.shape[0])), anew)
+        sample = [array[z][-z.start % step :: step, ::step, ::step].ravel() for z in volume.slabs(array)]
+        level = intensity.levels(seen, np.concatenate(sample), integers=integers, hole=hole)
+    return digest.hexdigest(), level, Mended(instead, sum(hits.values()))
+
+
+def _without_lost_planes(
+    array, seen: intensity.Cells, hole: intensity.Hole | None, *, blend: bool
+) -> tuple[intensity.Cells, dict[int, int]]:
+    """Lost planes of `array` take their neighbours' voxels; its cells then, and which plane was taken for each."""
     instead = intensity.lost_planes(seen)
     anew = {}
     for plane, other in instead.items():
@@ -118,9 +154,42 @@ def copy(source, array, *, where: Path, blend: bool) -> tuple[str, intensity.Lev
             anew[plane] = intensity.look(array[plane : plane + 1], hole)
         else:
             array[plane] = array[other]
-    seen = seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])], anew)
-    level = intensity.levels(seen, np.concatenate(sample), integers=array.dtype.kind in "ui", hole=hole)
-    return digest.hexdigest(), level, instead
+    return seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])], anew), instead
+
+
+def _without_hits(array, level: intensity.Levels) -> dict[int, int]:
+    """Hits of `array` take the median of what is around them: how many there were, plane by plane.
+
+    None are taken out where they are few, nor where the background was cut away: single voxels may be what was left of
+    a neurite there.
+    """
+    if level.cleaned:
+        return {}
+    found = sum(len(places) for _, _, planes in _hits(array, level) for places in planes)
+    if found < FEW_HITS * array.size:
+        return {}
+    count = {}
+    for z, voxels, planes in _hits(array, level):
+        array[z] = np.stack([intensity.without_hits(*each) for each in zip(voxels, planes, strict=True)])
+        count |= {at: len(places) for at, places in enumerate(planes, z.start) if len(places)}
+    return count
+
+
+def _hits(array, level: intensity.Levels) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
+    """Slab by slab: its planes, its voxels, and the places (y, x) of the hits in each of its planes."""
+    sides = [(0, size) for size in array.shape[1:]]
+    before = array[:0]  # the plane before the slab, as it was
+    for z in volume.slabs(array):
+        voxels = np.concatenate([before, array[z.start : z.stop + 1]])
+        first = z.start - len(before)
+        lights = (
+            intensity.above(plane[None], level, [(at, at + 1), *sides])[0]
+            for at, plane in enumerate(voxels, first)
+        )
+        places = list(intensity.find_hits(lights, level.brightest))
+        own = slice(len(before), len(before) + z.stop - z.start)
+        yield z, voxels[own], places[own]
+        before = voxels[own][-1:]
 
 
 def _between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
