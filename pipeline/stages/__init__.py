@@ -8,7 +8,7 @@ VERSIONS = {
     "infer": 4,
     "stack": 2,
     "segment": 2,
-    "trace": 11,
+    "trace": 12,
     "agglomerate": 2,
     "skeletonize": 2,
     "evaluate": 3,
