@@ -92,8 +92,11 @@ def _neuron(rng: np.random.Generator, extent: tuple[float, ...]) -> Tree:
 
 def _touching(rng: np.random.Generator, still: Tree, moved: Tree, extent: np.ndarray) -> Tree:
     """`moved` shifted so that one of its nodes, no soma, lies beside one of `still`, in the middle of the view."""
-    middle = np.all((still.xyz > 0.25 * extent) & (still.xyz < 0.75 * extent), axis=1)
-    here = rng.choice(np.flatnonzero(middle & (still.type != SOMA)))
+    middle = np.all((still.xyz > 0.25 * extent) & (still.xyz < 0.75 * extent), axis=1) & (still.type != SOMA)
+    if not middle.any():  # a neuron at the side of its box: the node nearest to the middle of the view
+        away = np.linalg.norm((still.xyz - extent / 2) / extent, axis=1)
+        middle[1 + away[1:].argmin()] = True
+    here = rng.choice(np.flatnonzero(middle))
     there = np.all((moved.xyz > 0.25 * extent) & (moved.xyz < 0.75 * extent), axis=1) & (moved.type != SOMA)
     there = rng.choice(np.flatnonzero(there) if there.any() else np.arange(1, len(moved)))
     aside = rng.normal(size=3)

@@ -36,7 +36,7 @@ def forest(
             "soma_acceptance_threshold": soma_um,
             "soma_invalidation_scale": 1.0,
             "soma_invalidation_const": const_um,
-            "pdrf_scale": 5_000,
+            "pdrf_scale": 50_000,
             "pdrf_exponent": 4,
         },
         anisotropy=voxel_size[::-1],
