@@ -67,12 +67,15 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     background = _background(cells.middle, empty)
     low, high = _beside_steps(cells, background, noise, empty)
     data = ~empty if not empty.all() else ~cells.flat
+    share = float(np.mean(cells.data * data))
+    # What holds no data is dark: the brightest voxels are a share of the others, however wide the border is.
+    brightest = 100 - (100 - PERCENTILES[1]) * min(share, _within_border(cells.flat | empty))
     summary = {
         "background": float(np.median(background[data])) if data.any() else 0.0,
         "noise": float(np.median(noise[data])) if data.any() else 1.0,
-        "data": float(np.mean(cells.data * data)),
+        "data": share,
         "darkest": _darkest(cells, empty, sample if hole is None else sample[sample != hole.value]),
-        "brightest": float(np.percentile(sample, PERCENTILES[1])),
+        "brightest": float(np.percentile(sample, brightest)),
         "saturated": float(np.mean(sample == sample.max()))
         if integers and sample.max() > sample.min()
         else 0.0,
@@ -82,6 +85,15 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     if hole is not None:
         summary["hole"] = hole.value
     return Levels(low, high, noise, summary)
+
+
+def _within_border(flat: np.ndarray) -> float:
+    """Share of the volume in the box around all cells that are not flat: padding may be as dark as the background."""
+    share = 1.0
+    for axis in range(3):
+        live = np.flatnonzero(~flat.all(tuple(other for other in range(3) if other != axis)))
+        share *= (live[-1] - live[0] + 1) / flat.shape[axis] if len(live) else 1.0
+    return share
 
 
 def _darkest(cells: Cells, empty: np.ndarray, sample: np.ndarray) -> float:

@@ -130,15 +130,21 @@ def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Lev
     seen = intensity.join(cells)
     cells.clear()
     seen, instead = _without_lost_planes(array, seen, hole, blend=light)
+    if instead:
+        sample = _sample(array, step)
     integers = array.dtype.kind in "ui"
     level = intensity.levels(seen, np.concatenate(sample), integers=integers, hole=hole)
     hits = _without_hits(array, level) if light else {}
     if hits:
         anew = {plane: intensity.look(array[plane : plane + 1], hole) for plane in hits}
         seen = seen.of_planes(list(range(array.shape[0])), anew)
-        sample = [array[z][-z.start % step :: step, ::step, ::step].ravel() for z in volume.slabs(array)]
-        level = intensity.levels(seen, np.concatenate(sample), integers=integers, hole=hole)
+        level = intensity.levels(seen, np.concatenate(_sample(array, step)), integers=integers, hole=hole)
     return digest.hexdigest(), level, Mended(instead, sum(hits.values()))
+
+
+def _sample(array, step: int) -> list[np.ndarray]:
+    """Every step-th voxel along each axis, slab by slab."""
+    return [array[z][-z.start % step :: step, ::step, ::step].ravel() for z in volume.slabs(array)]
 
 
 def _without_lost_planes(
