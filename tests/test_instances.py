@@ -125,6 +125,15 @@ def test_the_cost_of_the_paper_is_zero_at_750501_and_grows_with_the_faces():
     assert weak == pytest.approx(strong / 4)
 
 
+def test_of_a_large_contact_less_membrane_repels():
+    boundary, faces = np.full(4, 0.2), np.array([30, 300, 1000, 3000])
+    assert (np.sign(costs(boundary, faces, beta=0.5)) == [1, 1, 1, -1]).all()
+    # From LARGE to a hundred times as many faces the least membrane that repels falls from .5 to .0315.
+    joins, parts = costs(np.array([0.03, 0.033]), np.full(2, 30_000), beta=0.5)
+    assert joins > 0 > parts
+    assert (costs(boundary, faces, beta=0.5, flat=True) > 0).all()
+
+
 def test_a_triangle_is_cut_at_its_repulsive_edge_and_one_other():
     pairs, cost = np.array([[0, 1], [1, 2], [0, 2]]), np.array([1.0, 1.0, -1.5])
     group = multicut(3, pairs, cost)

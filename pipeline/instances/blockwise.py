@@ -79,7 +79,9 @@ def segment_blocks(
         ]
         last.append(last[-1] + len(count))
         voxels.append(count)
-    cell = _solved(merged(graphs), last, beta=beta, at_once=at_once)
+    graph = merged(graphs)
+    cost = costs(graph.boundary, graph.faces, beta=beta, flat=flat)
+    cell = _solved(graph, cost, last, at_once=at_once)
     size = np.bincount(cell, np.concatenate(voxels)).astype(np.int64)
     number = new_numbers(size, min_voxels=min_size_um3 / float(np.prod(voxel_size)))
     for core in blocks(labels.shape, block):
@@ -95,9 +97,8 @@ def blocks(shape: tuple[int, ...], block: tuple[int, int, int]) -> Iterator[Box]
         yield z, y, x
 
 
-def _solved(graph: RegionGraph, last: list[int], *, beta: float, at_once: int) -> np.ndarray:
+def _solved(graph: RegionGraph, cost: np.ndarray, last: list[int], *, at_once: int) -> np.ndarray:
     """(n + 1,) the cell of each fragment, 0 of 0. Block i holds the fragments last[i] + 1 ... last[i + 1]."""
-    cost = costs(graph.boundary, graph.faces, beta=beta)
     group = np.arange(last[-1] + 1)
     if last[-1] > at_once:
         group = _joined_in_blocks(graph.pairs, cost, last)

@@ -9,7 +9,7 @@ VERSIONS = {
     "stack": 2,
     "segment": 2,
     "trace": 12,
-    "agglomerate": 2,
+    "agglomerate": 3,
     "skeletonize": 2,
     "evaluate": 3,
     "draw": 2,
