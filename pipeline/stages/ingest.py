@@ -174,7 +174,7 @@ def _without_hits(array, level: intensity.Levels) -> dict[int, int]:
     found = sum(len(places) for _, _, planes in _hits(array, level) for places in planes)
     if found < FEW_HITS * array.size:
         return {}
-    count = {}
+    count: dict[int, int] = {}
     for z, voxels, planes in _hits(array, level):
         array[z] = np.stack([intensity.without_hits(*each) for each in zip(voxels, planes, strict=True)])
         count |= {at: len(places) for at, places in enumerate(planes, z.start) if len(places)}
