@@ -31,20 +31,28 @@ def test_a_voxel_alone_is_a_hit_also_in_a_corner(at):
     assert found(light) == [list(at)]
 
 
-def test_hits_side_by_side_are_hits_and_a_square_of_four_is_a_thing():
-    light = np.zeros((3, 5, 9))
-    light[1, 2, 2:5] = 60
-    assert len(found(light)) == 3
-    light[1, 3, 2:5] = 60
-    assert found(light) == []
+def test_two_side_by_side_are_hits_and_of_a_sharp_line_only_its_ends():
+    light = np.zeros((3, 5, 12))
+    light[1, 2, 2:4] = 60
+    assert len(found(light)) == 2
+    light[1, 2, 2:10] = 60
+    assert found(light) == [[1, 2, 2], [1, 2, 9]]
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0])
-def test_a_bright_spot_and_a_thin_line_have_none(sigma):
-    spot, line = np.zeros((9, 9, 9)), np.zeros((9, 9, 9))
+def test_a_bright_spot_has_none(sigma):
+    spot = np.zeros((9, 9, 9))
     spot[4, 4, 4] = 1
-    line[np.arange(9), np.arange(9), 4] = 1
-    assert found(blurred(spot, sigma)) == [] and found(blurred(line, sigma)) == []
+    assert found(blurred(spot, sigma)) == []
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("way", [(0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0)])
+def test_a_line_through_the_view_has_none_but_at_the_border(sigma, way):
+    line = np.zeros((9, 9, 9))
+    line[tuple(4 + np.arange(-4, 5) * step for step in way)] = 1
+    at_border = {0, 8}
+    assert all(at_border & set(place) for place in found(blurred(line, sigma)))
 
 
 def test_what_is_dim_beside_the_brightest_is_none():
@@ -60,8 +68,7 @@ def test_a_hit_takes_the_median_around_it(kind):
     salted[2, 3] = salted[0, 0] = 99
     mended = intensity.without_hits(salted, np.array([[2, 3], [0, 0]]))
     assert mended.dtype == kind
-    assert (
-        mended[2, 3] == 14 and mended[0, 0] == 6
-    )  # of 8..10, 14, 16, 20..22 the fourth; of 1, 6, 7 mirrored
+    assert mended[2, 3] == 14  # the fourth of 8, 9, 10, 14, 16, 20, 21, 22
+    assert mended[0, 0] == 6  # and of 1, 1, 6, 6, 7, 7, 7, 7
     mended[2, 3], mended[0, 0] = plane[2, 3], plane[0, 0]
     assert_array_equal(mended, plane)

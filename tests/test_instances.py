@@ -111,27 +111,40 @@ def test_floats_become_bytes_and_other_types_are_refused_by_name():
 @pytest.mark.parametrize("beta", [0.1, 0.25, 0.5, 0.8])
 def test_an_edge_repels_only_beyond_a_boundary_of_one_minus_beta(beta):
     p = np.linspace(0, 1, 1001)
-    cost = costs(p, np.ones(1001), beta=beta)
+    cost = costs(p, np.ones(1001), beta=beta, sliced=False)
     zero = ((1 - beta) - 0.001) / 0.998
-    assert costs(np.array([zero]), np.ones(1), beta=beta)[0] == pytest.approx(0, abs=1e-6)
+    assert costs(np.array([zero]), np.ones(1), beta=beta, sliced=False)[0] == pytest.approx(0, abs=1e-6)
     assert (np.diff(cost) < 0).all()
-    mirrored = costs(np.array([0.5]), np.ones(1), beta=1 - beta)[0]
-    assert costs(np.array([0.5]), np.ones(1), beta=beta)[0] == pytest.approx(-mirrored, abs=1e-12)
+    mirrored = costs(np.array([0.5]), np.ones(1), beta=1 - beta, sliced=False)[0]
+    assert costs(np.array([0.5]), np.ones(1), beta=beta, sliced=False)[0] == pytest.approx(
+        -mirrored, abs=1e-12
+    )
 
 
 def test_the_cost_of_the_paper_is_zero_at_750501_and_grows_with_the_faces():
-    assert costs(np.array([0.750501]), np.ones(1), beta=0.25)[0] == pytest.approx(0, abs=1e-5)
-    weak, strong = costs(np.array([0.1, 0.1]), np.array([3, 12]), beta=0.5)
+    assert costs(np.array([0.750501]), np.ones(1), beta=0.25, sliced=False)[0] == pytest.approx(0, abs=1e-5)
+    weak, strong = costs(np.array([0.1, 0.1]), np.array([3, 12]), beta=0.5, sliced=False)
     assert weak == pytest.approx(strong / 4)
 
 
 def test_of_a_large_contact_less_membrane_repels():
     boundary, faces = np.full(4, 0.2), np.array([30, 300, 1000, 3000])
-    assert (np.sign(costs(boundary, faces, beta=0.5)) == [1, 1, 1, -1]).all()
+    assert (np.sign(costs(boundary, faces, beta=0.5, sliced=False)) == [1, 1, 1, -1]).all()
     # From LARGE to a hundred times as many faces the least membrane that repels falls from .5 to .0315.
-    joins, parts = costs(np.array([0.03, 0.033]), np.full(2, 30_000), beta=0.5)
+    joins, parts = costs(np.array([0.03, 0.033]), np.full(2, 30_000), beta=0.5, sliced=False)
     assert joins > 0 > parts
-    assert (costs(boundary, faces, beta=0.5, flat=True) > 0).all()
+    assert (costs(boundary, faces, beta=0.5, sliced=True) > 0).all()
+
+
+def test_a_cell_with_a_weak_membrane_all_over_is_one_by_blocks_too():
+    shape = (48, 96, 128)
+    weak = {name: np.full(shape, round(0.86 * 255), np.uint8) for name in NEAREST}
+    prediction = {**weak, "foreground": np.full(shape, 255, np.uint8)}
+    made = np.zeros(shape, np.uint32)
+    cells = segment_blocks(
+        prediction, made, (0.008,) * 3, block=(48, 96, 64), halo=(8, 8, 8), beta=0.5, min_foreground=0.0
+    )
+    assert cells == 1
 
 
 def test_a_triangle_is_cut_at_its_repulsive_edge_and_one_other():

@@ -165,6 +165,17 @@ def test_padding_beside_tiles_of_unlike_noise_does_not_change_it():
         assert sigmas[:, :, -300:-180].std() == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.parametrize("value", [0, 100])
+@pytest.mark.parametrize("width", [((0, 0), (0, 160), (160, 0)), ((12, 12), (0, 0), (0, 0))])
+def test_the_white_does_not_move_with_padding_even_as_dark_as_the_background(value, width):
+    rng = np.random.default_rng(5)
+    image = np.where(rng.random((24, 160, 160)) < 0.3, rng.poisson(2, (24, 160, 160)), 0)
+    image[:, 78:81] += rng.integers(20, 200, (24, 3, 160))
+    image = (image + value).astype(np.uint8)
+    clean, padded = (intensity.measure(each) for each in (image, np.pad(image, width, constant_values=value)))
+    assert padded.summary["brightest"] == pytest.approx(clean.summary["brightest"], abs=1)
+
+
 def test_planes_without_data_do_not_hide_a_step(stack):
     image = stack.copy()
     image[:, :, 139:] += 80

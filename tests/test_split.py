@@ -145,6 +145,11 @@ def test_all_neurons_of_an_image_in_which_two_cross_are_two_trees():
     assert [round(cable_length(each.tree) / 5) for each in made] == [10, 6]
 
 
+def test_a_pair_of_which_one_has_no_node_in_the_middle_of_the_view_can_be_made():
+    image, trees = two_neurons(np.random.default_rng([105, 3, 77]))
+    assert image.shape == PAIR_ZYX and len(touching_places(*trees))
+
+
 def test_simulated_pairs_touch_and_a_seed_gives_the_same_again():
     image, trees = two_neurons(np.random.default_rng(4))
     assert image.shape == PAIR_ZYX and len(touching_places(*trees))

@@ -99,12 +99,14 @@ def test_a_tip_meets_the_side_of_another_piece_only_over_two_thirds_of_the_gap()
         assert (graph.pieces(bridge.join(pieces, Field(dark, VOXEL), gap_um=5.0)[0]).max() == 0) == joins
 
 
-@pytest.mark.parametrize("thick", [0.5, 2.0, 5.0])
-def test_a_gap_ends_at_the_wall_of_a_piece_however_thick_it_is(thick):
+@pytest.mark.parametrize("thick", [0.5, 5.0])
+@pytest.mark.parametrize(("gap", "joins"), [(0.8, True), (3.5, True), (4.5, False)])
+def test_a_gap_ends_at_the_wall_of_a_piece_however_thick_it_is(thick, gap, joins):
     trunk = straight((5, 12, 10), (50, 12, 10), radius_um=thick)
-    pieces = joined(trunk, straight((27, 26, 10), (27, 12 + thick + 0.8, 10)))
-    made, _ = bridge.join(pieces, Field(painted(trunk), VOXEL), gap_um=2.0)
-    assert graph.pieces(made).max() == 0
+    pieces = joined(trunk, straight((27, 29, 10), (27, 12 + thick + gap, 10)))
+    dim = np.maximum(painted(trunk), 128)  # so that the way there costs little: the reach decides
+    made, _ = bridge.join(pieces, Field(dim, VOXEL), gap_um=2.0)
+    assert (graph.pieces(made).max() == 0) == joins
 
 
 def test_a_um_costs_all_in_the_dark_and_least_inside_and_falls_in_between():

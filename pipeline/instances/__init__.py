@@ -50,7 +50,7 @@ def segment(
     elif method == "multicut":
         labels = fragments(affinities, foreground, voxel_size, flat=flat, cutting=cutting)
         graph = region_graph(labels, affinities)
-        cost = costs(graph.boundary, graph.faces, beta=beta, flat=flat)
+        cost = costs(graph.boundary, graph.faces, beta=beta, sliced=flat)
         cell = np.zeros(int(labels.max()) + 1, np.uint32)
         cell[1:] = multicut(len(cell) - 1, graph.pairs - 1, cost) + 1
         labels = cell[labels]

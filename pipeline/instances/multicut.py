@@ -8,21 +8,23 @@ import numpy as np
 
 # Probabilities are kept this far from 0 and 1: no edge is beyond dispute.
 DOUBT = 0.001
-# The membrane of an edge is a mean over its faces: the more there are, the less it strays. Within a cell two fragments
-# that share thousands of faces have hardly any: from LARGE faces on less of it repels, by this power (docs/em.md).
+# The membrane of an edge is measured on its faces: the more there are, the less it strays. Within a cell two fragments
+# that share thousands of voxel faces have hardly any: from LARGE faces on less of it repels, by this power (docs/em.md;
+# chosen on voxels of 8 nm).
 LARGE, FALL = 300.0, 0.6
 TOLERANCE = 1e-9
 
 
-def costs(boundary: np.ndarray, faces: np.ndarray, *, beta: float, flat: bool = False) -> np.ndarray:
+def costs(boundary: np.ndarray, faces: np.ndarray, *, beta: float, sliced: bool | np.ndarray) -> np.ndarray:
     """(m,) float64: what it costs to cut each edge; negative where a cut is welcome.
 
     boundary: (m,) probability 0..1 of a membrane. faces: (m,) > 0, weighs the edges. beta: prior of a membrane; an
-    edge repels from boundary 1 - beta on, so a small beta merges more. Large ones repel sooner, see LARGE; not those of
-    flat fragments, most of which meet the next section over all of their faces.
+    edge of up to LARGE faces repels from boundary 1 - beta on, a larger one sooner; a small beta merges more.
+    sliced: (m,) bool, or one for all: edges between fragments that were cut apart, not found apart, and so meet over
+    their whole cross-section (section by section, or at the border of two blocks). These repel no sooner.
     """
     p = DOUBT + (1 - 2 * DOUBT) * np.asarray(boundary, float)
-    larger = 1.0 if flat else np.maximum(np.asarray(faces, float) / LARGE, 1)
+    larger = np.where(sliced, 1, np.maximum(np.asarray(faces, float) / LARGE, 1))
     repels = (1 - beta) / larger**FALL
     return (np.log((1 - p) / p) + np.log(repels / (1 - repels))) * faces / np.max(faces, initial=1)
 

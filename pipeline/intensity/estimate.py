@@ -8,7 +8,8 @@ from pipeline.intensity.cells import CONTINUED, Cells, Hole, noise_from_roughnes
 
 # Levels and the curve of grey decide what weights mean: a change of either asks for new weights, and a name in LEVELS.
 VERSION = 3
-# Voxels looked at for the least and the greatest brightness, and the percentiles that are taken for them.
+# Voxels looked at for the least and the greatest brightness, and the percentiles that are taken for them (of the
+# greatest: of what lies within a flat border).
 SAMPLE_VOXELS, PERCENTILES = 4_000_000, (0.1, 99.99)
 # Bright things narrower than this many cells are no background: a soma of 60 pixels radius has 7.5.
 WIDEST = 9
@@ -68,8 +69,8 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     low, high = _beside_steps(cells, background, noise, empty)
     data = ~empty if not empty.all() else ~cells.flat
     share = float(np.mean(cells.data * data))
-    # What holds no data is dark: the brightest voxels are a share of the others, however wide the border is.
-    brightest = 100 - (100 - PERCENTILES[1]) * min(share, _within_border(cells.flat | empty))
+    # What holds no data is dark: the brightest voxels are a share of the others, however wide a flat border is.
+    brightest = 100 - (100 - PERCENTILES[1]) * min(share, _share_within_border(cells.flat | empty))
     summary = {
         "background": float(np.median(background[data])) if data.any() else 0.0,
         "noise": float(np.median(noise[data])) if data.any() else 1.0,
@@ -87,8 +88,11 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     return Levels(low, high, noise, summary)
 
 
-def _within_border(flat: np.ndarray) -> float:
-    """Share of the volume in the box around all cells that are not flat: padding may be as dark as the background."""
+def _share_within_border(flat: np.ndarray) -> float:
+    """Share of the volume in the box around all cells that are not flat: padding may be as dark as the background.
+
+    flat: bool (z, rows, columns). A border that is not quite flat stays in.
+    """
     share = 1.0
     for axis in range(3):
         live = np.flatnonzero(~flat.all(tuple(other for other in range(3) if other != axis)))

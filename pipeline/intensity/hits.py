@@ -6,9 +6,10 @@ from itertools import chain
 import numpy as np
 
 # A hit stands so many sigma above the background, has this share of the light of the volume's brightest voxels (photons
-# that a detector counts one by one are alone too, but dim), and is so many times as bright as the third-brightest of
-# its 26 neighbours: a microscope spreads light over more than a voxel, and a neurite goes on in two of the neighbours.
-SIGMAS, BRIGHT, TIMES, RANK = 8.0, 0.25, 5.0, 3
+# that a detector counts one by one are alone too, but dim), and is so many times as bright as the second-brightest of
+# its 26 neighbours: a microscope spreads light over more than a voxel, and in a line that it does not spread each voxel
+# but the last has two neighbours as bright.
+SIGMAS, BRIGHT, TIMES, RANK = 8.0, 0.25, 5.0, 2
 _AROUND = [(z, y, x) for z in (0, 1, 2) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) != (1, 0, 0)]
 
 
@@ -26,8 +27,8 @@ def find_hits(lights: Iterable[np.ndarray], brightest: float) -> Iterator[np.nda
         y, x = places.T
         three = (before, here, after)
         around = np.array([three[dz][y + dy, x + dx] for dz, dy, dx in _AROUND])
-        third = np.partition(around, -RANK, axis=0)[-RANK]
-        yield places[here[y, x] > TIMES * np.maximum(third, 1)] - 1
+        second = np.partition(around, -RANK, axis=0)[-RANK]
+        yield places[here[y, x] > TIMES * np.maximum(second, 1)] - 1
         before, here = here, after
 
 

@@ -91,7 +91,7 @@ def _neuron(rng: np.random.Generator, extent: tuple[float, ...]) -> Tree:
 
 
 def _touching(rng: np.random.Generator, still: Tree, moved: Tree, extent: np.ndarray) -> Tree:
-    """`moved` shifted so that one of its nodes, no soma, lies beside one of `still`, in the middle of the view."""
+    """`moved` shifted so that one of its nodes, no soma, lies beside one of `still`, about the middle of the view."""
     middle = np.all((still.xyz > 0.25 * extent) & (still.xyz < 0.75 * extent), axis=1) & (still.type != SOMA)
     if not middle.any():  # a neuron at the side of its box: the node nearest to the middle of the view
         away = np.linalg.norm((still.xyz - extent / 2) / extent, axis=1)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from pipeline.files import whole
 from pipeline.images.source import check_plausible, choose_voxel_size, doubt, sizes
 
 TOLD = 5  # of lost planes so many are named
-FEW_HITS = 1e-4  # share of the voxels: fewer change nothing
+# Fewer hits than this share of the voxels change nothing. Dim ones show when brighter ones are out: so many rounds.
+FEW_HITS, ROUNDS = 1e-4, 4
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
     with whole(output) as private:
         array = volume.create(private, shape=source.shape, dtype=source.dtype, voxel_size=size)
         checksum, level, mended = copy(source.array, array, where=image, light=modality == "lm")
-        remarks += mended.remarks(array.size)
+        remarks += mended.remarks()
         volume.write_levels(private, level)
         told = {"sha256": checksum, **level.summary, "hits": mended.hits}
         doubts = remarks + (intensity.doubts(level.summary) if modality == "lm" else [])
@@ -81,19 +83,19 @@ def run(
 
 @dataclass(frozen=True)
 class Mended:
-    """What was not left as the file has it. instead: which plane was taken for each lost one. hits: how many voxels."""
+    """What was not left as the file has it. instead: the plane taken for each lost one. hits: how many voxels."""
 
     instead: dict[int, int]
     hits: int
 
-    def remarks(self, voxels: int) -> list[str]:
-        """What to tell of it, of a volume of so many voxels: a line each."""
+    def remarks(self) -> list[str]:
+        """What to tell of it, a line each."""
         told = []
         if lost := sorted(self.instead):
             numbers = ", ".join(map(str, lost[:TOLD])) + (", ..." if len(lost) > TOLD else "")
             told.append(f"lost planes ({len(lost)}: {numbers}): their neighbours stand for them")
         if self.hits:
-            told.append(f"hits: {self.hits / voxels:.2%} of the voxels are bright and alone: taken out")
+            told.append(f"hits: {self.hits} bright voxels without bright neighbours were taken out")
         return told
 
 
@@ -125,21 +127,26 @@ def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Lev
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     hole = intensity.find_hole(np.concatenate(rows))
     rows.clear()  # of a large volume these and the cells of its slabs are most of the memory
-    if hole is not None:
-        cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
-    seen = intensity.join(cells)
+    seen = intensity.join(cells) if hole is None else _look(array, hole)
     cells.clear()
     seen, instead = _without_lost_planes(array, seen, hole, blend=light)
     if instead:
         sample = _sample(array, step)
-    integers = array.dtype.kind in "ui"
+    integers, hits = array.dtype.kind in "ui", 0
     level = intensity.levels(seen, np.concatenate(sample), integers=integers, hole=hole)
-    hits = _without_hits(array, level) if light else {}
-    if hits:
-        anew = {plane: intensity.look(array[plane : plane + 1], hole) for plane in hits}
-        seen = seen.of_planes(list(range(array.shape[0])), anew)
-        level = intensity.levels(seen, np.concatenate(_sample(array, step)), integers=integers, hole=hole)
-    return digest.hexdigest(), level, Mended(instead, sum(hits.values()))
+    for _ in range(ROUNDS if light else 0):
+        taken_out = _without_hits(array, level)
+        if not taken_out:
+            break
+        hits += taken_out
+        sample = _sample(array, step)
+        level = intensity.levels(_look(array, hole), np.concatenate(sample), integers=integers, hole=hole)
+    return digest.hexdigest(), level, Mended(instead, hits)
+
+
+def _look(array, hole: intensity.Hole | None) -> intensity.Cells:
+    """The cells of a volume, slab by slab."""
+    return intensity.join([intensity.look(array[z], hole) for z in volume.slabs(array)])
 
 
 def _sample(array, step: int) -> list[np.ndarray]:
@@ -163,39 +170,42 @@ def _without_lost_planes(
     return seen.of_planes([instead.get(plane, plane) for plane in range(array.shape[0])], anew), instead
 
 
-def _without_hits(array, level: intensity.Levels) -> dict[int, int]:
-    """Hits of `array` take the median of what is around them: how many there were, plane by plane.
+def _without_hits(array, level: intensity.Levels) -> int:
+    """Hits of `array` take the median of what is around them in plane; how many there were.
 
     None are taken out where they are few, nor where the background was cut away: single voxels may be what was left of
     a neurite there.
     """
     if level.cleaned:
-        return {}
+        return 0
     found = sum(len(places) for _, _, planes in _hits(array, level) for places in planes)
-    if found < FEW_HITS * array.size:
-        return {}
-    count: dict[int, int] = {}
+    if found < max(1, FEW_HITS * array.size * level.summary["data"]):
+        return 0
     for z, voxels, planes in _hits(array, level):
-        array[z] = np.stack([intensity.without_hits(*each) for each in zip(voxels, planes, strict=True)])
-        count |= {at: len(places) for at, places in enumerate(planes, z.start) if len(places)}
-    return count
+        for number, places in enumerate(planes):
+            voxels[number] = intensity.without_hits(voxels[number], places)
+        array[z] = voxels
+    return found
 
 
 def _hits(array, level: intensity.Levels) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
-    """Slab by slab: its planes, its voxels, and the places (y, x) of the hits in each of its planes."""
+    """Slab by slab: its planes, a copy of its voxels, and the places (y, x) of the hits in each of its planes.
+
+    Two slabs are held, so that a slab may be written once it was yielded.
+    """
+    slabs = list(volume.slabs(array))
     sides = [(0, size) for size in array.shape[1:]]
-    before = array[:0]  # the plane before the slab, as it was
-    for z in volume.slabs(array):
-        voxels = np.concatenate([before, array[z.start : z.stop + 1]])
-        first = z.start - len(before)
+    before, here = array[:0], array[slabs[0]]
+    for z, following in zip(slabs, [*slabs[1:], slice(0, 0)], strict=True):
+        after = array[following]
         lights = (
             intensity.above(plane[None], level, [(at, at + 1), *sides])[0]
-            for at, plane in enumerate(voxels, first)
+            for at, plane in enumerate(chain(before, here, after[:1]), z.start - len(before))
         )
-        places = list(intensity.find_hits(lights, level.brightest))
-        own = slice(len(before), len(before) + z.stop - z.start)
-        yield z, voxels[own], places[own]
-        before = voxels[own][-1:]
+        places = list(intensity.find_hits(lights, level.brightest))[len(before) :][: len(here)]
+        before = here[-1:].copy()
+        yield z, here, places
+        here = after
 
 
 def _between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
