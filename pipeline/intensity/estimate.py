@@ -68,13 +68,13 @@ def levels(cells: Cells, sample: np.ndarray, *, integers: bool, hole: Hole | Non
     background = _background(cells.middle, empty)
     low, high = _beside_steps(cells, background, noise, empty)
     data = ~empty if not empty.all() else ~cells.flat
-    share = float(np.mean(cells.data * data))
-    # What holds no data is dark: the brightest voxels are a share of the others, however wide a flat border is.
-    brightest = 100 - (100 - PERCENTILES[1]) * min(share, _share_within_border(cells.flat | empty))
+    # A border without data is dark: the brightest voxels are a share of what it leaves, however wide it is. Not of what
+    # holds data: a background that was cut away would have been dark, too.
+    brightest = 100 - (100 - PERCENTILES[1]) * _share_within_border(cells.flat | empty)
     summary = {
         "background": float(np.median(background[data])) if data.any() else 0.0,
         "noise": float(np.median(noise[data])) if data.any() else 1.0,
-        "data": share,
+        "data": float(np.mean(cells.data * data)),
         "darkest": _darkest(cells, empty, sample if hole is None else sample[sample != hole.value]),
         "brightest": float(np.percentile(sample, brightest)),
         "saturated": float(np.mean(sample == sample.max()))
