@@ -104,7 +104,7 @@ def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Lev
 
     source, array: (z, y, x), read and written by ranges of z. light: a single lost plane takes the mean of the planes
     before and behind it, a neurite's way from one to the other (membranes would be doubled), and hits are taken out
-    (of membranes' images nothing is dark beside). The checksum is that of the voxels in C order, little-endian: it does
+    (an image of membranes is bright all over). The checksum is that of the voxels in C order, little-endian: it does
     not depend on the file's format. Raises InputError at `where` for NaN, infinity and constant volumes.
     """
     digest = hashlib.sha256()
@@ -127,7 +127,9 @@ def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Lev
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     hole = intensity.find_hole(np.concatenate(rows))
     rows.clear()  # of a large volume these and the cells of its slabs are most of the memory
-    seen = intensity.join(cells) if hole is None else _look(array, hole)
+    if hole is not None:
+        cells = [intensity.look(array[z], hole) for z in volume.slabs(array)]
+    seen = intensity.join(cells)
     cells.clear()
     seen, instead = _without_lost_planes(array, seen, hole, blend=light)
     if instead:
