@@ -120,9 +120,9 @@ def copy(source, array, *, where: Path, light: bool) -> tuple[str, intensity.Lev
         digest.update(slab.astype(slab.dtype.newbyteorder("<"), copy=False).data)
         lowest, highest = min(lowest, float(slab.min())), max(highest, float(slab.max()))
         cells.append(intensity.look(slab))
-        some = slab[-z.start % step :: step, ::step]
-        sample.append(some[:, :, ::step].ravel())
-        rows.append(some.reshape(-1, slab.shape[2]))
+        some = _lines(slab, z, step)
+        sample.append(some[:, ::step].ravel())
+        rows.append(some)
     if lowest == highest:
         raise InputError(where, f"all {sizes(array.shape)} voxels are {lowest:g}", "an image with contrast")
     hole = intensity.find_hole(np.concatenate(rows))
@@ -153,7 +153,12 @@ def _look(array, hole: intensity.Hole | None) -> intensity.Cells:
 
 def _sample(array, step: int) -> list[np.ndarray]:
     """Every step-th voxel along each axis, slab by slab."""
-    return [array[z][-z.start % step :: step, ::step, ::step].ravel() for z in volume.slabs(array)]
+    return [_lines(array[z], z, step)[:, ::step].ravel() for z in volume.slabs(array)]
+
+
+def _lines(slab: np.ndarray, z: slice, step: int) -> np.ndarray:
+    """(n, x): every step-th line of every step-th plane of the volume that lies in a slab of its planes z."""
+    return slab[-z.start % step :: step, ::step].reshape(-1, slab.shape[2])
 
 
 def _without_lost_planes(
