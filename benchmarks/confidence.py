@@ -22,7 +22,7 @@ from pipeline.picture import cut_edges
 from pipeline.simulation import random_scene, random_voxel_size
 from pipeline.swc import Tree
 from pipeline.tracing import confidence, neuron
-from pipeline.tracing.field import Field, Light
+from pipeline.tracing.field import Field
 
 SCENE_ZYX = (40, 256, 256)
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -61,7 +61,7 @@ def of_sample(sample: dataset.Sample, result: Path) -> Rows:
     image, certain, labels = (
         volume.open_volume(result / name) for name in ("image.zarr", "prediction.zarr", "labels.zarr")
     )
-    light = Light(image.array[:], volume.read_levels(result / "image.zarr"))
+    light = volume.read_light(result / "image.zarr", shape=image.shape)
     field = Field(certain.channel("neurite"), image.voxel_size, light)
     root = sample.root and sample.root[::-1]
     found = neuron.trace(labels.array[:], field, config.Trace(), root_zyx=root).neurons

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from pipeline import config, dataset, swc, volume
+from pipeline.intensity.points import Light
 from pipeline.metrics.compare import Measured, compare
 from pipeline.tracing import neuron
 from pipeline.tracing.field import Field
@@ -51,8 +52,10 @@ def every_way(sample: dataset.Sample, result: Path) -> dict[str | float, dict]:
     threshold = float(threshold_otsu(blurred))
     settings = config.Config()
 
-    def scored(probability: np.ndarray) -> dict:
-        labels = components(probability, image.voxel_size, settings.segment)
+    light = volume.read_light(result / "image.zarr", shape=image.shape)
+
+    def scored(probability: np.ndarray, light: Light | None = None) -> dict:
+        labels = components(probability, image.voxel_size, settings.segment, light=light)
         root = sample.root and sample.root[::-1]
         found = neuron.trace(labels, Field(probability, image.voxel_size), settings.trace, root_zyx=root)
         tree = found.neurons[0].tree if found.neurons else swc.EMPTY
@@ -61,7 +64,7 @@ def every_way(sample: dataset.Sample, result: Path) -> dict[str | float, dict]:
         return {name: float(np.nan_to_num(scores[name])) for name in ("f1", "precision", "recall")}
 
     return {
-        NETWORK: scored(certain.channel("neurite")),
+        NETWORK: scored(certain.channel("neurite"), light),
         **{share: scored(as_probability(blurred, share * threshold, config.Segment())) for share in SHARES},
     }
 

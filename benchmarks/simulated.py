@@ -22,7 +22,7 @@ from pipeline.simulation.views import PAIR_UM, soma_view, two_neurons
 from pipeline.stages import infer, ingest, segment, stack, tile
 from pipeline.swc import Tree
 from pipeline.tracing import neuron
-from pipeline.tracing.field import Field, Light
+from pipeline.tracing.field import Field
 
 WEIGHTS = Path(__file__).parents[1] / "pipeline" / "weights" / "lm.safetensors"
 TOLERANCE_UM = 1.5
@@ -47,8 +47,8 @@ def seen(image: np.ndarray, voxel_size: tuple[float, float, float], weights: Pat
         tile.run(made, weights, plan)
         infer.run(made, plan, weights, blocks)
         stack.run(made, plan, blocks, prediction)
-        segment.run(prediction, labels)
-        light = Light(volume.open_volume(made).array[:], volume.read_levels(made))
+        segment.run(prediction, labels, image=made)
+        light = volume.read_light(made, shape=image.shape)
         probability = volume.open_volume(prediction).channel("neurite")
         return Seen(volume.open_volume(labels).array[:], Field(probability, voxel_size, light))
 

@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.images.ome_zarr import level_0
 from pipeline.images.source import VoxelSize
 from pipeline.intensity import Levels
+from pipeline.intensity.points import Light
 
 # zarr takes as long to import as the rest of a --help together: functions import it when they need it.
 ZarrArray = Any
@@ -138,6 +139,16 @@ def read_levels(path: Path) -> Levels:
     cells: Any = group["levels"]
     low, high, noise = (np.asarray(cells[name][:]) for name in ("low", "high", "noise"))
     return Levels(low, high, noise, {name: summary[name] for name in SUMMARY if name in summary})
+
+
+def read_light(path: Path, *, shape: tuple[int, int, int]) -> Light:
+    """The light of an image that ingest made, in memory. InputError where its shape is not that of its prediction."""
+    image = open_volume(path)
+    if image.shape != shape:
+        raise InputError(
+            path, f"shapes {image.shape} of the image and {shape} of prediction", "two equal shapes"
+        )
+    return Light(image.array[:], read_levels(path))
 
 
 def open_volume(path: Path) -> Volume:

@@ -7,9 +7,10 @@ import pytest
 from scipy import ndimage
 
 from pipeline import config, intensity, rasterise
+from pipeline.intensity.points import Light
 from pipeline.swc import EMPTY, Tree
 from pipeline.tracing import confidence, evidence, graph, neuron
-from pipeline.tracing.field import Field, Light, Soma
+from pipeline.tracing.field import Field, Soma
 from pipeline.tracing.segment import components
 
 VOXEL = (1.0, 0.4, 0.4)
@@ -230,3 +231,23 @@ def test_a_root_on_a_bright_spot_keeps_its_line():
     for slice_ in range(8, 17):
         image[slice_, 38:43, 73:78] = 200 + 1000 * 0.6 ** abs(slice_ - 12)
     assert len(evidence.unblurred(line, field_of(image))) == 17
+
+
+def test_a_component_reaches_further_where_the_image_shows_light():
+    """A line that is probable at one end and likely along the rest, half of which is lit."""
+    probability = np.zeros(SHAPE, np.uint8)
+    line = probability[10:13, 38:41]
+    line[..., 20:60], line[..., 60:140] = 255, 100
+    image = np.rint(200 + 10 * np.random.default_rng(0).standard_normal(SHAPE)).astype(np.uint16)
+    image[10:13, 38:41, 20:100] += 80
+    light = Light(image, intensity.measure(image))
+
+    def ends_at(**changes) -> int:
+        settings = config.Segment(**changes)
+        return int(np.flatnonzero(components(probability, VOXEL, settings, light=light).any((0, 1))).max())
+
+    assert ends_at() in range(99, 104)  # noise is light here and there
+    assert ends_at(dim=0.5) == 59
+    assert ends_at(dim=0.4) == 59  # less probable than that
+    assert ends_at(signal=12.0) in range(59, 64)
+    assert components(probability, VOXEL, config.Segment())[..., 60:].max() == 0

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from pipeline import config, intensity, rasterise
+from pipeline.intensity.points import Light
 from pipeline.simulation.render import render
 from pipeline.simulation.views import soma_view
 from pipeline.swc import SOMA, Tree
 from pipeline.tracing import graph, neuron, soma
-from pipeline.tracing.field import Field, Light, Soma
+from pipeline.tracing.field import Field, Soma
 
 
 def field_of(image, voxel_size, probability=None) -> Field:

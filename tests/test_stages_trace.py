@@ -76,6 +76,8 @@ def test_volumes_of_different_shapes_are_an_error(tmp_path, tube):
     other = stored(tmp_path / "other.zarr", tube[:-1])
     with pytest.raises(InputError, match="two equal shapes"):
         trace.run(labels, other, tmp_path / "out.swc", tmp_path / "neurons.tsv")
+    with pytest.raises(InputError, match=r"prediction.zarr.*12, 40, 100.*of the image"):
+        segment.run(other, tmp_path / "other_labels.zarr", image=tmp_path / "prediction.zarr")
 
 
 def test_a_prediction_of_another_modality_is_told_by_its_channels(tmp_path, tube):

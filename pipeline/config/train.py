@@ -107,8 +107,8 @@ class Train(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto",
-        "Arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.",
-        why="bf16 is faster on a CPU with AMX, and 2.2 times slower than fp32 on one without",
+        "Arithmetic of the network; auto: bf16 on a GPU and on a CPU that multiplies it (AMX, AVX512-BF16), else fp32.",
+        why="there bf16 takes half of the time, on other CPUs 2.2 times as long as fp32",
     )
     seed: int = setting(
         0, "Seed of windows, augmentation, simulations and new weights.", why="any will do", ge=0

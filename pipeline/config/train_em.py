@@ -138,8 +138,8 @@ class TrainEm(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto",
-        "Arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.",
-        why="bf16 takes a fifth of the time on a CPU with AMX, and longer than fp32 on one without",
+        "Arithmetic of the network; auto: bf16 on a GPU and on a CPU that multiplies it (AMX, AVX512-BF16), else fp32.",
+        why="bf16 takes a fifth of the time with AMX, a third with AVX512-BF16, and longer than fp32 on other CPUs",
     )
     seed: int = setting(0, "Seed of crops, augmentation and new weights.", why="any will do", ge=0)
 

@@ -36,6 +36,11 @@ class Contract:
     architecture: dict[str, Any]
     card: dict[str, Any]
 
+    @property
+    def directed(self) -> bool:
+        """Whether its answers belong to a direction: those of a mirrored window are not the mirrored answers."""
+        return any(name.startswith("affinity") for name in self.channels)
+
     def header(self) -> str:
         """The entry of the file; the inverse of `read`."""
         return json.dumps({"kind": KIND, **asdict(self)})

@@ -19,13 +19,16 @@ from pipeline.network.predict import predict_block
 # Windows of WINDOW_VOXELS at once: a GPU waits for launches where there are few.
 BATCHES = {"cpu": 16, "cuda": 256}
 WINDOW_VOXELS = 5 * 128 * 128
+# Axes along which a view of a window is mirrored: none, both of the plane (a half turn), y, x.
+MIRRORED: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-2,), (-1,))
 
 
 @dataclass(frozen=True)
 class Network:
     """A module on its device, with what it says of itself.
 
-    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file.
+    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file. views: of a window, whose
+    answers are averaged.
     """
 
     contract: Contract
@@ -33,9 +36,15 @@ class Network:
     device: str
     precision: str
     sha256: str
+    views: int = 1
 
     def run(self, windows: Tensor) -> Tensor:
         """(B, z, y, x) float32 grey on the device -> (B, c, z, y, x) float32 probabilities of the cores."""
+        views = MIRRORED[: self.views]
+        answers = [self._answer(windows.flip(axes)).flip(axes) for axes in views]
+        return sum(answers[1:], start=answers[0]) / len(views)
+
+    def _answer(self, windows: Tensor) -> Tensor:
         with (
             torch.inference_mode(),
             torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"),
@@ -71,13 +80,15 @@ class Network:
             "torch": torch.__version__,
             "device": self.device,
             "arithmetic": self.precision,  # precision is a score
+            "views": str(self.views),
         }
 
 
-def load(path: Path, *, device: str = "auto", precision: str = "auto") -> Network:
+def load(path: Path, *, device: str = "auto", precision: str = "auto", views: int = 1) -> Network:
     """The network of a weights file, ready to run.
 
-    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`.
+    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`. views: so many of MIRRORED
+    are averaged; one where answers belong to a direction.
     Raises InputError for a file that is no such weights, and for a GPU that is not there.
     """
     about = contract.read(path)
@@ -87,7 +98,8 @@ def load(path: Path, *, device: str = "auto", precision: str = "auto") -> Networ
         # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
         torch.backends.cudnn.allow_tf32 = False
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Network(about, weights.load(path).to(device), device, chosen, sha256)
+    views = 1 if about.directed else views
+    return Network(about, weights.load(path).to(device), device, chosen, sha256, views)
 
 
 def choose_device(device: str) -> str:
@@ -102,8 +114,9 @@ def choose_device(device: str) -> str:
 
 
 def choose_precision(precision: str, device: str) -> str:
-    """auto -> bf16 where matrices of it are multiplied in hardware (a GPU, a CPU with AMX), else fp32."""
+    """auto -> bf16 where the hardware multiplies it (a GPU, a CPU with AMX or AVX512-BF16), else fp32."""
     if precision != "auto":
         return precision
-    fast = device == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    found = torch.cpu.get_capabilities()
+    fast = device == "cuda" or found.get("amx_bf16", False) or found.get("avx512_bf16", False)
     return "bf16" if fast else "fp32"

@@ -44,10 +44,10 @@ def run(
         kind: what to write into each row of the training: name=value,...
         root: NAME=x,y,z in voxels of samples whose tree is known to start there.
         overlap: of neighbouring windows, a fraction of a side.
-        precision: arithmetic of the network; auto: bf16 on a GPU and on a CPU with AMX, else fp32.
+        precision: arithmetic of the network; auto: bf16 where the hardware multiplies it, else fp32.
     """
     from pipeline.network import model
-    from pipeline.tracing.field import Field, Light
+    from pipeline.tracing.field import Field
     from pipeline.training.sheet import read_sheet
 
     network = model.load(weights, precision=precision)
@@ -66,7 +66,7 @@ def run(
         tree = swc.read(row.reference, unit=row.reference_unit, voxel_size=image.voxel_size)
         found = predict(network, row, overlap)
         scores = mask_scores(row, found, tree, image.voxel_size)
-        field = Field(found, image.voxel_size, Light(image.array[:], volume.read_levels(row.image)))
+        field = Field(found, image.voxel_size, volume.read_light(row.image, shape=image.shape))
         scores |= tree_scores(field, tree, roots.get(row.sample, ""))
         table.append({**told, "tested_on": row.sample, **scores})
     write_text(output, format_table(table))
@@ -125,7 +125,7 @@ def tree_scores(field: "Field", tree: swc.Tree, root: str) -> dict[str, float]:
     standard = config.Config()
     root_xyz = parse_triple("--root", root, positive=False)
     traced = neuron.trace(
-        components(field.probability, field.voxel_size, standard.segment),
+        components(field.probability, field.voxel_size, standard.segment, light=field.light),
         field,
         standard.trace,
         root_zyx=root_xyz and root_xyz[::-1],

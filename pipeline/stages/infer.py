@@ -48,7 +48,7 @@ def run(
     from pipeline.network.predict import Progress
 
     source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
-    network = model.load(weights, device=device, precision=settings.precision)
+    network = model.load(weights, device=device, precision=settings.precision, views=settings.views)
     if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
     warnings = _unlike_training(network, source)

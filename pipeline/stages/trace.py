@@ -36,19 +36,13 @@ def run(
     from pipeline.errors import InputError
     from pipeline.images.source import sizes
     from pipeline.tracing import neuron
-    from pipeline.tracing.field import Field, Light
+    from pipeline.tracing.field import Field
 
     foreground, source = volume.open_volume(labels), volume.open_volume(prediction)
     if foreground.shape != source.shape:
         found = f"shapes {foreground.shape} of labels and {source.shape} of prediction"
         raise InputError(labels, found, "two equal shapes")
-    light = None
-    if image:
-        pictured = volume.open_volume(image)
-        if pictured.shape != source.shape:
-            found = f"shapes {pictured.shape} of the image and {source.shape} of prediction"
-            raise InputError(image, found, "two equal shapes")
-        light = Light(pictured.array[:], volume.read_levels(image))
+    light = volume.read_light(image, shape=source.shape) if image else None
     root_xyz = config.parse_triple("--root", root, positive=False)
     shape_xyz = source.shape[::-1]
     if root_xyz and not all(-1 <= place <= edge for place, edge in zip(root_xyz, shape_xyz)):

@@ -3,7 +3,8 @@
 
 rule segment:
     input:
-        f"{RESULTS}/{{sample}}/prediction.zarr",
+        prediction=f"{RESULTS}/{{sample}}/prediction.zarr",
+        image=volume("image.zarr"),
     output:
         directory(f"{RESULTS}/{{sample}}/labels.zarr"),
     log:
@@ -21,7 +22,7 @@ rule segment:
         version=VERSIONS["segment"],
         options=stage_options("segment"),
     shell:
-        "python -m pipeline segment {input:q} {output:q} {params.options} > {log:q} 2>&1"
+        "python -m pipeline segment {input.prediction:q} {output:q} --image {input.image:q} {params.options} > {log:q} 2>&1"
 
 
 rule trace:
