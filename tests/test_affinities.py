@@ -368,8 +368,7 @@ def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path
     path = tmp_path / "em.safetensors"
     size = ((0.008,) * 3, (0.05, 0.01, 0.01))
     weights.save(path, net, levels="bytes 1", voxel_um=size, card={})
-    network = model.load(path, device="cpu", precision="fp32", views=4)
-    assert network.views == 1  # an affinity belongs to a direction: those of a mirrored window are others
+    network = model.load(path, device="cpu", precision="fp32")
     assert network.contract.channels == ("affinity_z", "affinity_y", "affinity_x", "foreground")
     window = np.random.default_rng(0).random((1, *TINY.window), np.float32)
     net.half().float()  # the file is in half precision

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,42 @@ def test_a_network_that_returns_its_core_gives_the_volume_back(make_grid, shape,
     image = np.random.default_rng(seed).uniform(0.01, 0.99, shape).astype(np.float32)
     grid = make_grid(shape)
     np.testing.assert_allclose(whole(core_of(grid), image, grid), image, atol=2e-6)
+
+
+@pytest.mark.parametrize(("stride", "turned"), [(8, [False, True, False, True]), (16, [False] * 4)])
+def test_every_second_of_windows_that_overlap_is_read_as_its_mirror_image(stride, turned):
+    grid = slices((1, 16, 3 * stride + 16), depth=1, stride=stride)
+    image = np.broadcast_to(np.linspace(0, 1, grid.shape[2], dtype=np.float32), grid.shape)
+    falling = []
+
+    def run(windows):
+        falling.extend((windows[:, 0, 0, 0] > windows[:, 0, 0, -1]).tolist())
+        return core_of(grid)(windows)
+
+    whole(run, image, grid, batch=1)
+    assert falling == turned
+
+
+@pytest.mark.parametrize("axis", [-3, -2, -1])
+def test_an_affinity_stays_between_its_two_voxels_in_mirrored_windows(axis):
+    """The true affinity with the voxel before, or two before, of stripes of any width."""
+    shape = tuple(70 if at == axis else 21 for at in (-3, -2, -1))
+    labels = np.random.default_rng(0).integers(0, 2, shape).astype(np.float32)
+    grid = volumetric(shape, window=(16,) * 3, core=(16,) * 3, stride=(8,) * 3)
+
+    def run(windows):
+        before = [windows.roll(steps, axis) for steps in (1, 2)]
+        return torch.stack([(windows == each).float() for each in before], 1)
+
+    plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**40)
+    (block,) = plan.blocks
+    grey = blocks.read_clamped(labels, grid.reach(block))
+    found = predict_block(run, grey, block, grid, channels=2, directions={0: (axis, 1), 1: (axis, 2)})
+    for channel, steps in enumerate((1, 2)):
+        true, answer = (np.moveaxis(each, axis, 0)[steps:] for each in (labels, found[channel]))
+        same = true == np.moveaxis(labels, axis, 0)[:-steps]
+        # The first voxels of a window do not know what is before them; they hardly count.
+        assert np.mean((answer > 0.5) == same) > 0.99
 
 
 def test_slice_z_carries_z_at_both_ends_too():

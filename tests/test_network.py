@@ -288,13 +288,3 @@ def test_auto_is_bf16_where_the_hardware_multiplies_it(monkeypatch, device, mult
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**none, multiplies: True})
     assert model.choose_precision("auto", device) == chosen
     assert model.choose_precision("fp32", device) == "fp32"
-
-
-@pytest.mark.parametrize(("views", "mirrored"), [(2, [(-2, -1)]), (4, [(-2, -1), (-2,), (-1,)])])
-def test_views_answer_alike_for_a_window_and_its_mirror_images(tiny_weights, views, mirrored):
-    network = model.load(tiny_weights, device="cpu", precision="fp32", views=views)
-    window = torch.rand(2, 5, 16, 16, generator=torch.Generator().manual_seed(0))
-    for axes in mirrored:
-        alone = model.load(tiny_weights, device="cpu", precision="fp32").run
-        assert not torch.allclose(alone(window.flip(axes)), alone(window).flip(axes), atol=1e-3)
-        torch.testing.assert_close(network.run(window.flip(axes)), network.run(window).flip(axes))

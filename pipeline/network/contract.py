@@ -37,9 +37,14 @@ class Contract:
     card: dict[str, Any]
 
     @property
-    def directed(self) -> bool:
-        """Whether its answers belong to a direction: those of a mirrored window are not the mirrored answers."""
-        return any(name.startswith("affinity") for name in self.channels)
+    def directions(self) -> dict[int, tuple[int, int]]:
+        """{channel: (axis, voxels)} of the affinities: with the voxel so many before it, along -3, -2, -1 (zyx)."""
+        found = {}
+        for at, name in enumerate(self.channels):
+            if name.startswith("affinity_"):
+                _, axis, *steps = name.split("_")
+                found[at] = "zyx".index(axis) - 3, int(steps[0]) if steps else 1
+        return found
 
     def header(self) -> str:
         """The entry of the file; the inverse of `read`."""

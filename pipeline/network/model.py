@@ -19,16 +19,14 @@ from pipeline.network.predict import predict_block
 # Windows of WINDOW_VOXELS at once: a GPU waits for launches where there are few.
 BATCHES = {"cpu": 16, "cuda": 256}
 WINDOW_VOXELS = 5 * 128 * 128
-# Axes along which a view of a window is mirrored: none, both of the plane (a half turn), y, x.
-MIRRORED: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-2,), (-1,))
 
 
 @dataclass(frozen=True)
 class Network:
     """A module on its device, with what it says of itself.
 
-    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file. views: of a window, whose
-    answers are averaged.
+    precision: fp32 or bf16, the arithmetic that is really used. sha256: of the weights file. views: of a window (see
+    predict_block).
     """
 
     contract: Contract
@@ -40,11 +38,6 @@ class Network:
 
     def run(self, windows: Tensor) -> Tensor:
         """(B, z, y, x) float32 grey on the device -> (B, c, z, y, x) float32 probabilities of the cores."""
-        views = MIRRORED[: self.views]
-        answers = [self._answer(windows.flip(axes)).flip(axes) for axes in views]
-        return sum(answers[1:], start=answers[0]) / len(views)
-
-    def _answer(self, windows: Tensor) -> Tensor:
         with (
             torch.inference_mode(),
             torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"),
@@ -70,7 +63,16 @@ class Network:
         most = max(1, most * WINDOW_VOXELS // max(WINDOW_VOXELS, math.prod(grid.window)))
         channels = len(self.contract.channels)
         return predict_block(
-            self.run, grey, block, grid, channels=channels, batch=most, device=self.device, told=told
+            self.run,
+            grey,
+            block,
+            grid,
+            channels=channels,
+            directions=self.contract.directions,
+            views=self.views,
+            batch=most,
+            device=self.device,
+            told=told,
         )
 
     def provenance(self) -> dict[str, str]:
@@ -87,8 +89,8 @@ class Network:
 def load(path: Path, *, device: str = "auto", precision: str = "auto", views: int = 1) -> Network:
     """The network of a weights file, ready to run.
 
-    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`. views: so many of MIRRORED
-    are averaged; one where answers belong to a direction.
+    device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`. views: of a
+    window, whose answers are averaged; one where windows overlap in depth: there each voxel is seen in eight.
     Raises InputError for a file that is no such weights, and for a GPU that is not there.
     """
     about = contract.read(path)
@@ -98,7 +100,7 @@ def load(path: Path, *, device: str = "auto", precision: str = "auto", views: in
         # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
         torch.backends.cudnn.allow_tf32 = False
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    views = 1 if about.directed else views
+    views = views if about.core[0] == 1 else 1
     return Network(about, weights.load(path).to(device), device, chosen, sha256, views)
 
 

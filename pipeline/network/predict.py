@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from pipeline.blocks import Block, Grid, Zyx, blending_sum, blending_weight
 
+# Along which of z, y, x the views of a window are mirrored: as it is, turned by half a circle, ...
+VIEWS = np.array([(0, 0, 0), (0, 1, 1), (0, 0, 1), (0, 1, 0)], bool)
 # (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores, on the same device.
 Run = Callable[[Tensor], Tensor]
 
@@ -22,16 +26,21 @@ def predict_block(
     grid: Grid,
     *,
     channels: int = 1,
+    directions: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    views: int = 1,
     batch: int = 16,
     device: str = "cpu",
     told: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Probabilities, float32 (c, z, y, x) of the block.
 
-    grey: (z, y, x) float32, what `grid.reach` asks for. device: where `run` computes; windows are cut and blended
-    there too. Windows that are not in the block's list are zero. Sums run in grid order and every batch has the
-    same size (the last one is filled up), so that a voxel's value does not depend on the block it was computed in.
-    told: called with the number of windows that are done, batch by batch.
+    grey: (z, y, x) float32, what `grid.reach` asks for. directions: see `Contract.directions`. device: where `run`
+    computes; windows are cut and blended there too. Windows that are not in the block's list are zero. Sums run in
+    grid order and every batch has the same size (the last one is filled up), so that a voxel's value does not depend
+    on the block it was computed in. told: called with the number of windows that are done, batch by batch.
+
+    views: of a window, whose answers are averaged (VIEWS). Along each axis along which windows overlap every second one
+    is read as its mirror image, so that what is blended are views, too.
     """
     over = grid.over(block.start, block.stop)
     first = np.array([touching[0] for touching in over])
@@ -42,6 +51,8 @@ def predict_block(
     total = torch.zeros((channels, *extent), device=device)
     stack = torch.zeros((batch, *grid.window), device=device)
     places = np.array(block.windows, int).reshape(-1, 3) - first
+    mirrored = (places + first) % 2 * (np.array(grid.stride) < grid.core) > 0
+    answer = partial(_answer, run, directions=directions, views=views)
     held = torch.zeros((0, channels, *grid.core), device=device)
     begin = 0  # of the windows that are held: a row of the grid is added when it is whole
     for low in range(0, len(places), batch):
@@ -49,7 +60,7 @@ def predict_block(
         chosen = torch.from_numpy(places[low:stop].T.copy()).to(device)
         stack[: stop - low] = light[tuple(chosen)]
         stack[stop - low :] = 0
-        held = torch.cat([held, (weight * run(stack))[: stop - low]])
+        held = torch.cat([held, weight * answer(stack, mirrored[low:stop])])
         rows = _rows(places[begin:stop])
         for here in rows if stop == len(places) else rows[:-1]:
             _add_row(total, held[here], places[begin:stop][here], first, grid)
@@ -73,6 +84,38 @@ def _windows(light: Tensor, window: Zyx, stride: Zyx) -> Tensor:
     for axis, (edge, step) in enumerate(zip(window, stride)):
         light = light.unfold(axis, edge, step)
     return light
+
+
+def _answer(
+    run: Run, windows: Tensor, mirrored: np.ndarray, *, directions: Mapping[int, tuple[int, int]], views: int
+) -> Tensor:
+    """What the first n windows answer, the mean over their views. mirrored: bool (n, 3), along z, y, x."""
+    total = None
+    for view in VIEWS[:views]:
+        turned = mirrored ^ view
+        seen = windows.clone()
+        _mirror(seen, turned)
+        answers = run(seen)[: len(mirrored)]
+        _mirror(answers, turned)
+        _move_on(answers, turned, directions)
+        total = answers if total is None else total + answers
+    return total / views
+
+
+def _mirror(windows: Tensor, mirrored: np.ndarray) -> None:
+    """Turn those of the first windows (n, ..., z, y, x) round that are mirrored, bool (n, 3), along z, y, x."""
+    for axis in range(3):
+        which = torch.from_numpy(np.flatnonzero(mirrored[:, axis])).to(windows.device)
+        if len(which):
+            windows[which] = windows[which].flip(axis - 3)
+
+
+def _move_on(answers: Tensor, mirrored: np.ndarray, directions: Mapping[int, tuple[int, int]]) -> None:
+    """What a mirrored window says of a voxel and the one before it is said of that one and the one behind it."""
+    for channel, (axis, steps) in directions.items():
+        which = torch.from_numpy(np.flatnonzero(mirrored[:, axis])).to(answers.device)
+        before = (torch.arange(answers.shape[axis], device=answers.device) - steps).clamp(min=0)
+        answers[which, channel] = answers[which, channel].index_select(axis, before)
 
 
 def _rows(places: np.ndarray) -> list[slice]:

@@ -20,11 +20,12 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
         output: the plan (JSON): the window grid, the blocks, and the windows of each that hold signal.
     """
     source, network = volume.open_volume(image), contract.read(weights)
+    overlap = settings.overlap if network.core[0] == 1 else settings.overlap_em
     grid = Grid(
         shape=source.shape,
         window=network.window,
         core=network.core,
-        stride=blocks.strides(network.core, settings.overlap),
+        stride=blocks.strides(network.core, overlap),
     )
     if network.dark_is_empty:
         level = volume.read_levels(image)
