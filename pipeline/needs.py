@@ -29,7 +29,7 @@ class Need:
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),
-    "infer": Need(2500, seconds_per_megavoxel=40),
+    "infer": Need(2500, seconds_per_megavoxel=60),
     "stack": Need(900, seconds_per_megavoxel=1),
     "segment": Need(900, bytes_per_voxel=16, seconds_per_megavoxel=2),
     "trace": Need(1100, bytes_per_voxel=30, seconds_per_megavoxel=10),
