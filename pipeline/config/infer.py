@@ -13,8 +13,10 @@ class Infer(Settings):
         "Arithmetic of the network; auto: bf16 on a GPU and on a CPU that multiplies it (AMX, AVX512-BF16), else fp32.",
         why="there bf16 is 1.8 (slices) to 3.2 times (affinities) faster, on other CPUs 2.2 times slower",
     )
-    views: Literal[1, 2, 4] = setting(
+    views: int = setting(
         2,
         "Views of a window whose answers are averaged: as it is, turned by 180 degrees, mirrored (light microscopy).",
         why="false neurite beside real one goes (docs/training.md); each view costs the time of one",
+        ge=1,
+        le=4,
     )
