@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Literal, get_args, get_origin
 
 import jsonschema
 import pytest
@@ -113,3 +114,10 @@ def test_three_numbers():
     assert config.parse_triple("sheet", "1.0, 0.33,0.33") == (1.0, 0.33, 0.33)
     assert config.parse_triple("sheet", "") is None
     assert config.parse_triple("sheet", "-1,0,3", positive=False) == (-1, 0, 3)
+
+
+@pytest.mark.parametrize("name", config.sections())
+def test_choices_are_words_since_an_option_is_text(name):
+    for field in config.sections()[name].model_fields.values():
+        if get_origin(field.annotation) is Literal:
+            assert all(isinstance(choice, str) for choice in get_args(field.annotation))
