@@ -8,7 +8,7 @@ VERSIONS = {
     "infer": 5,
     "stack": 2,
     "segment": 3,
-    "trace": 13,
+    "trace": 14,
     "agglomerate": 3,
     "skeletonize": 2,
     "evaluate": 3,
