@@ -131,23 +131,28 @@ def windows_over(start: int, stop: int, size: int, core: int, stride: int) -> np
     return np.flatnonzero((starts < stop) & (starts + core > start))
 
 
-def core_boxes(shape: Zyx, *, plane: int, voxels: int, halo: int = 0) -> list[tuple[Zyx, Zyx]]:
+def core_boxes(
+    shape: Zyx, *, plane: int, voxels: int, halo: int = 0, least: int = 1
+) -> list[tuple[Zyx, Zyx]]:
     """Cut a volume into (start, stop) boxes, in z first; edges in plane at most `plane`.
 
-    voxels: what a box may hold together with the `halo` slices that are read beside it (one slice at least).
+    voxels: what a box may hold together with the `halo` slices that are read beside it; `least` slices all the same.
     """
     rows, columns = (_even_cut(size, plane) for size in shape[1:])
     area = max(b - a for a, b in rows) * max(b - a for a, b in columns)
-    slabs = _even_cut(shape[0], max(1, voxels // area - halo))
+    slabs = _even_cut(shape[0], max(least, voxels // area - halo))
     return [((z0, y0, x0), (z1, y1, x1)) for z0, z1 in slabs for y0, y1 in rows for x0, x1 in columns]
 
 
 def make_plan(signal: np.ndarray, grid: Grid, *, plane: int, voxels: int) -> Plan:
     """Cut a volume into blocks. signal: bool (z, y, x) over the grid, which windows need the network."""
     # Slices that the windows over a block read beside it: the margin, and where cores overlap most of a core each way.
-    halo = grid.window[0] - grid.core[0] + 2 * (grid.core[0] - 1)
+    depth, *edges = grid.core
+    halo = grid.window[0] - depth + 2 * (depth - 1)
+    if depth > 1:  # a thin or wide block would run most windows for their rims, or hold too much
+        plane = min(plane, 4 * max(edges))
     blocks = []
-    for start, stop in core_boxes(grid.shape, plane=plane, voxels=voxels, halo=halo):
+    for start, stop in core_boxes(grid.shape, plane=plane, voxels=voxels, halo=halo, least=depth):
         touching = grid.over(start, stop)
         found = np.argwhere(signal[np.ix_(*touching)])
         z, y, x = (indices[column] for indices, column in zip(touching, found.T))

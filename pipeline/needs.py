@@ -21,17 +21,17 @@ class Need:
         return round((self.minutes + self.seconds_per_megavoxel * voxels / 1e6 / 60) * attempt)
 
 
-# Measured with tubes in 8 and 75 million voxels (segment 115 MB + 10 bytes a voxel, trace 140 MB + 15), and half as
-# much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job. The nodes of trace
-# take 1.8 kB each, whatever their radii (tracing.radius looks at PLACES at once): one for 200 voxels of the image lies
-# within the half as much again (the tubes have one for 1,600). skeletonize: 4.8 GB for the 134 million voxels of a
+# Measured with tubes in 8 and 75 million voxels (segment 115 MB + 14 bytes a voxel of 16 bits, trace 140 MB + 15), and
+# half as much again for fuller images; 500 MB on top are for the two Snakemake processes of a cluster job. The nodes of
+# trace take 1.8 kB each, whatever their radii (tracing.radius looks at PLACES at once): one for 200 voxels of the image
+# lies within the half as much again (the tubes have one for 1,600). skeletonize: 4.8 GB for the 134 million voxels of a
 # volume full of large cells (docs/em.md).
 NEEDS = {
     "ingest": Need(1100, seconds_per_megavoxel=1),
     "tile": Need(900, seconds_per_megavoxel=1),
     "infer": Need(2500, seconds_per_megavoxel=60),
     "stack": Need(900, seconds_per_megavoxel=1),
-    "segment": Need(900, bytes_per_voxel=16, seconds_per_megavoxel=2),
+    "segment": Need(900, bytes_per_voxel=21, seconds_per_megavoxel=2),
     "trace": Need(1100, bytes_per_voxel=30, seconds_per_megavoxel=10),
     "agglomerate": Need(1500, bytes_per_voxel=45, seconds_per_megavoxel=20),
     "skeletonize": Need(1500, bytes_per_voxel=30, seconds_per_megavoxel=30),

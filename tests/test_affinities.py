@@ -369,6 +369,8 @@ def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path
     size = ((0.008,) * 3, (0.05, 0.01, 0.01))
     weights.save(path, net, levels="bytes 1", voxel_um=size, card={})
     network = model.load(path, device="cpu", precision="fp32")
+    assert network.contract.directions == {0: (-3, 1), 1: (-2, 1), 2: (-1, 1)}
+    assert model.load(path, views=2).views == 1  # its windows overlap in depth: they are views already
     assert network.contract.channels == ("affinity_z", "affinity_y", "affinity_x", "foreground")
     window = np.random.default_rng(0).random((1, *TINY.window), np.float32)
     net.half().float()  # the file is in half precision

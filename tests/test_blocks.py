@@ -98,10 +98,26 @@ def test_every_second_of_windows_that_overlap_is_read_as_its_mirror_image(stride
     assert falling == turned
 
 
+@pytest.mark.parametrize(("views", "mirrored"), [(1, []), (2, [(-2, -1)]), (4, [(-2, -1), (-2,), (-1,)])])
+def test_views_answer_alike_for_a_window_and_its_mirror_images(views, mirrored, tiny_network):
+    grid = slices((3, 16, 16))
+    image = np.random.default_rng(0).random(grid.shape, np.float32)
+    (block,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**40).blocks
+
+    def answer(image, views=views):
+        grey = blocks.read_clamped(image, grid.reach(block))
+        return predict_block(tiny_network.run, grey, block, grid, views=views)[0]
+
+    for axes in mirrored:
+        np.testing.assert_allclose(np.flip(answer(np.flip(image, axes)), axes), answer(image), atol=1e-6)
+    one = [np.flip(answer(np.flip(image, axes), 1), axes) for axes in ((), *mirrored)]
+    np.testing.assert_allclose(answer(image), np.mean(one, 0), atol=1e-6)
+
+
 @pytest.mark.parametrize("axis", [-3, -2, -1])
 def test_an_affinity_stays_between_its_two_voxels_in_mirrored_windows(axis):
-    """The true affinity with the voxel before, or two before, of stripes of any width."""
-    shape = tuple(70 if at == axis else 21 for at in (-3, -2, -1))
+    """The true affinity with the voxel before, or two before, of random labels."""
+    shape = tuple(60 if at == axis else 21 for at in (-3, -2, -1))
     labels = np.random.default_rng(0).integers(0, 2, shape).astype(np.float32)
     grid = volumetric(shape, window=(16,) * 3, core=(16,) * 3, stride=(8,) * 3)
 
@@ -118,6 +134,16 @@ def test_an_affinity_stays_between_its_two_voxels_in_mirrored_windows(axis):
         same = true == np.moveaxis(labels, axis, 0)[:-steps]
         # The first voxels of a window do not know what is before them; they hardly count.
         assert np.mean((answer > 0.5) == same) > 0.99
+
+
+@pytest.mark.parametrize("shape", [(250, 512, 512), (100, 1500, 700)])
+def test_blocks_of_a_volumetric_network_are_no_thinner_than_its_windows(shape):
+    """Slabs of single slices would run every window 31 times."""
+    grid = volumetric(shape, window=(32, 128, 128), core=(32, 128, 128), stride=(16, 64, 64))
+    plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=1024, voxels=6_000_000)
+    assert sum(len(block.windows) for block in plan.blocks) < 4 * np.prod(grid.counts)
+    held = [np.prod([b - a for a, b in grid.reach(block)]) for block in plan.blocks]
+    assert max(held) < 60e6  # four bytes each, and as much for each channel
 
 
 def test_slice_z_carries_z_at_both_ends_too():

@@ -50,7 +50,7 @@ def run(
     from pipeline.tracing.field import Field
     from pipeline.training.sheet import read_sheet
 
-    network = model.load(weights, precision=precision)
+    network = model.load(weights, precision=precision, views=config.Config().infer.views)
     rows = [
         row for row in read_sheet(sheet) if row.is_one_of(tested) and row.reference.suffix.lower() == ".swc"
     ]

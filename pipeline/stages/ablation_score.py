@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    sheet: Path, weights: Path, /, *, output: Path, betas: str = "0.3,0.5,0.7", overlap: float = 0.25
+    sheet: Path, weights: Path, /, *, output: Path, betas: str = "0.3,0.5,0.7", overlap: float = 0.5
 ) -> None:
     """Score weights on the held-out sections of every labelled volume.
 

@@ -25,10 +25,7 @@ def components(
     a line in the noise of one; light of a real neurite is blurred along z over more than that.
     Returns uint32 (z, y, x).
     """
-    mask = probability >= np.float32(settings.low * 255)
-    if light is not None:
-        _add_lit(mask, probability, light, settings)
-    labels = cc3d.connected_components(mask, connectivity=26)
+    labels = cc3d.connected_components(_foreground(probability, settings, light), connectivity=26)
     voxels = np.bincount(labels.ravel())
     keep = np.bincount(labels[probability >= np.float32(settings.high * 255)], minlength=len(voxels)) > 0
     keep &= voxels * np.prod(voxel_size) >= settings.min_size_um3
@@ -38,14 +35,18 @@ def components(
     return fastremap.renumber(labels, preserve_zero=True, in_place=True)[0].astype(np.uint32)
 
 
-def _add_lit(mask: np.ndarray, probability: np.ndarray, light: Light, settings: Segment) -> None:
-    """Add to the mask what is at least dim and shown by the image, slice by slice: light takes four bytes a voxel."""
+def _foreground(probability: np.ndarray, settings: Segment, light: Light | None) -> np.ndarray:
+    """bool (z, y, x): probable enough, or dim and shown by the image (a slice at a time: light takes four bytes)."""
+    mask = probability >= np.float32(settings.low * 255)
+    if light is None:
+        return mask
     dim = probability >= np.float32(settings.dim * 255)
     height, width = mask.shape[1:]
     for z in np.flatnonzero((dim & ~mask).any((1, 2))):
         box = [(int(z), int(z) + 1), (0, height), (0, width)]
         (sigmas,) = intensity.above(light.counts[z : z + 1], light.level, box)
         mask[z] |= dim[z] & (sigmas >= settings.signal)
+    return mask
 
 
 def _slices(labels: np.ndarray, count: int) -> np.ndarray:

@@ -103,7 +103,7 @@ rule ablation_score:
         version=VERSIONS["ablation_score"],
         sheet=f"{RESULTS}/ablation/samples.tsv",
         betas=PROJECT.settings.ablation.betas,
-        overlap=PROJECT.settings.tile.overlap,
+        overlap=PROJECT.settings.tile.overlap_em,
     shell:
         "python -m pipeline ablation_score {params.sheet:q} {input.weights:q} --output {output:q}"
         " --betas {params.betas} --overlap {params.overlap} > {log:q} 2>&1"
