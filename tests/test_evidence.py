@@ -249,5 +249,5 @@ def test_a_component_reaches_further_where_the_image_shows_light():
     assert ends_at() in range(99, 104)  # noise is light here and there
     assert ends_at(dim=0.5) == 59
     assert ends_at(dim=0.4) == 59  # less probable than that
-    assert ends_at(signal=12.0) in range(59, 64)
+    assert ends_at(dim_signal=12.0) in range(59, 64)
     assert components(probability, VOXEL, config.Segment())[..., 60:].max() == 0

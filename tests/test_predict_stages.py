@@ -51,6 +51,7 @@ def test_the_probability_has_the_shape_and_voxel_size_of_the_image(made, tmp_pat
 def test_a_prediction_says_what_made_it(made, tmp_path):
     told = predicted(made, tmp_path / "blocks").attributes["network"]
     assert told["weights_sha256"] == hashlib.sha256((made / "w.safetensors").read_bytes()).hexdigest()
+    assert told["views"] == "2"
     assert (told["device"], told["arithmetic"]) in (("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "bf16"))
     assert told["version"] and told["torch"]
 

@@ -30,7 +30,7 @@ class Segment(Settings):
         gt=0,
         lt=1,
     )
-    signal: float = setting(
+    dim_signal: float = setting(
         3.0,
         "What counts as light there: so many times the noise above the background.",
         why="noise alone reaches it in one voxel of a thousand",

@@ -37,6 +37,11 @@ class Contract:
     card: dict[str, Any]
 
     @property
+    def volumetric(self) -> bool:
+        """Whether it answers for several slices: its windows overlap in depth, too."""
+        return self.core[0] > 1
+
+    @property
     def directions(self) -> dict[int, tuple[int, int]]:
         """{channel: (axis, voxels)} of the affinities: with the voxel so many before it, along -3, -2, -1 (zyx)."""
         found = {}

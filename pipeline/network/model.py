@@ -90,7 +90,7 @@ def load(path: Path, *, device: str = "auto", precision: str = "auto", views: in
     """The network of a weights file, ready to run.
 
     device: auto (a GPU where there is one), cpu or cuda. precision: see `choose_precision`. views: of a
-    window, whose answers are averaged; one where windows overlap in depth: there each voxel is seen in eight.
+    window, whose answers are averaged; one for a volumetric network, whose windows overlap more and are views already.
     Raises InputError for a file that is no such weights, and for a GPU that is not there.
     """
     about = contract.read(path)
@@ -100,7 +100,7 @@ def load(path: Path, *, device: str = "auto", precision: str = "auto", views: in
         # cuDNN's convolutions run in TF32 by default: 100 times the error that fp32 promises.
         torch.backends.cudnn.allow_tf32 = False
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    views = views if about.core[0] == 1 else 1
+    views = 1 if about.volumetric else views
     return Network(about, weights.load(path).to(device), device, chosen, sha256, views)
 
 

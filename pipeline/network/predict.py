@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.blocks import Block, Grid, Zyx, blending_sum, blending_weight
 
-# Along which of z, y, x the views of a window are mirrored: as it is, turned by half a circle, ...
+# Along which of z, y, x the views of a window are mirrored: none of them, both of the plane (a half turn), x, y.
 VIEWS = np.array([(0, 0, 0), (0, 1, 1), (0, 0, 1), (0, 1, 0)], bool)
 # (B, z, y, x) float32 windows of grey -> (B, c, z, y, x) float32 probabilities of their cores, on the same device.
 Run = Callable[[Tensor], Tensor]
@@ -50,8 +50,9 @@ def predict_block(
     extent = [(len(each) - 1) * step + core for each, step, core in zip(over, grid.stride, grid.core)]
     total = torch.zeros((channels, *extent), device=device)
     stack = torch.zeros((batch, *grid.window), device=device)
-    places = np.array(block.windows, int).reshape(-1, 3) - first
-    mirrored = (places + first) % 2 * (np.array(grid.stride) < grid.core) > 0
+    places = np.array(block.windows, int).reshape(-1, 3)
+    mirrored = (places % 2 == 1) & (np.array(grid.stride) < grid.core)
+    places -= first
     answer = partial(_answer, run, directions=directions, views=views)
     held = torch.zeros((0, channels, *grid.core), device=device)
     begin = 0  # of the windows that are held: a row of the grid is added when it is whole

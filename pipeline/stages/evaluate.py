@@ -12,7 +12,7 @@ from pipeline.files import format_table, write_json, write_text
 
 Triple = tuple[float, float, float]
 # Of what made the prediction: into metrics.json, so that a result can be made again.
-PROVENANCE = ("version", "weights_sha256", "torch", "device", "arithmetic")
+PROVENANCE = ("version", "weights_sha256", "torch", "device", "arithmetic", "views")
 CELLS = {"cell_tolerance_um", "cell_min_length_um"}  # settings of label volumes alone
 FAMILIES = {"topology", "nblast"}  # settings that ask for scores; the others belong into the table
 

@@ -20,7 +20,7 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
         output: the plan (JSON): the window grid, the blocks, and the windows of each that hold signal.
     """
     source, network = volume.open_volume(image), contract.read(weights)
-    overlap = settings.overlap if network.core[0] == 1 else settings.overlap_em
+    overlap = settings.overlap_em if network.volumetric else settings.overlap
     grid = Grid(
         shape=source.shape,
         window=network.window,

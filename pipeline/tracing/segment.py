@@ -19,7 +19,7 @@ def components(
     """Connected foreground pieces (26 neighbours) of a probability map, numbered 1..n in raster order.
 
     probability: uint8 (z, y, x), 0..255 = 0..1. voxel_size: z,y,x um. A piece is a component of
-    probability >= settings.low (>= settings.dim where `light` is settings.signal and more) that holds a voxel
+    probability >= settings.low (>= settings.dim where `light` is settings.dim_signal and more) that holds a voxel
     >= settings.high, fills at least `min_size_um3` and is seen in
     `min_slices` slices (or all there are); the rest is 0. The network looks at each slice for itself and may see
     a line in the noise of one; light of a real neurite is blurred along z over more than that.
@@ -45,7 +45,7 @@ def _foreground(probability: np.ndarray, settings: Segment, light: Light | None)
     for z in np.flatnonzero((dim & ~mask).any((1, 2))):
         box = [(int(z), int(z) + 1), (0, height), (0, width)]
         (sigmas,) = intensity.above(light.counts[z : z + 1], light.level, box)
-        mask[z] |= dim[z] & (sigmas >= settings.signal)
+        mask[z] |= dim[z] & (sigmas >= settings.dim_signal)
     return mask
 
 
