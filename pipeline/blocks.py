@@ -89,16 +89,28 @@ class Plan:
         return self.grid.shape
 
 
-def strides(core: Zyx, overlap: float) -> Zyx:
-    """Steps of the grid (z, y, x): the core less the overlap, a fraction of its edge; one voxel at least."""
-    z, y, x = (max(1, round(edge * (1 - overlap))) for edge in core)
-    return z, y, x
+def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float) -> Grid:
+    """The grid of a volume. overlap: of neighbouring cores at least, a fraction of a side.
+
+    As few cores as that asks for, as close together as ends them where the volume ends: a window that looks beyond it
+    sees the last voxels repeated.
+    """
+    z, y, x = (
+        _step(size, edge, max(1, round(edge * (1 - overlap)))) for size, edge in zip(shape, core, strict=True)
+    )
+    return Grid(shape, window, core, stride=(z, y, x))
+
+
+def _step(size: int, core: int, longest: int) -> int:
+    """The least step at which cores cover an axis that are as few as with the longest one; that for a single core."""
+    gaps = len(grid_starts(size, core, longest)) - 1
+    return math.ceil((size - core) / gaps) if gaps else longest
 
 
 def grid_starts(size: int, core: int, stride: int) -> np.ndarray:
     """First voxels of the cores along one axis: 0, stride, ... until the last one covers the end.
 
-    The last core is never shifted inwards (the grid would depend on the size): it reaches over the edge.
+    The last core is never shifted inwards (the steps would not be even): it may reach over the edge (see `make_grid`).
     """
     count = 1 + max(0, math.ceil((size - core) / stride))
     return np.arange(count) * stride

@@ -63,6 +63,22 @@ def test_the_grid_covers_the_axis_and_is_the_same_for_a_longer_one(size, window)
 
 
 @given(
+    size=st.integers(1, 700),
+    core=st.sampled_from([1, 5, 32, 128]),
+    overlap=st.sampled_from([0, 0.25, 0.5, 0.75]),
+)
+def test_the_cores_of_a_volume_are_as_few_as_their_overlap_asks_for_and_end_where_it_ends(
+    size, core, overlap
+):
+    grid = blocks.make_grid((1, 1, size), window=(1, 1, core), core=(1, 1, core), overlap=overlap)
+    longest, count = max(1, round(core * (1 - overlap))), grid.counts[2]
+    assert count == len(blocks.grid_starts(size, core, longest)) and grid.stride[2] <= longest
+    beyond = (count - 1) * grid.stride[2] + core - size
+    assert beyond >= 0, "the last voxels are in no core"
+    assert size <= core or beyond < count - 1, "a smaller step covers the volume, too"
+
+
+@given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70)),
     plane=st.integers(8, 80),
     voxels=st.integers(200, 20_000),

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import blocks, intensity
-from pipeline.blocks import Grid
 from pipeline.network.predict import predict_block
 from pipeline.training.augment import overlay, sample_window
 from pipeline.training.losses import slice_loss
@@ -132,9 +131,7 @@ def _predict(model: nn.Module, pair: Pair, planes: np.ndarray) -> Iterator[np.nd
         return torch.sigmoid(logits)[:, :, None]
 
     sizes = model.architecture
-    grid = Grid(
-        pair.image.shape, window=sizes.window, core=sizes.core, stride=blocks.strides(sizes.core, 0.25)
-    )
+    grid = blocks.make_grid(pair.image.shape, window=sizes.window, core=sizes.core, overlap=0.25)
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=1)  # a slice at a time
     for z in planes:
         light = blocks.read_clamped(pair.image, grid.reach(plan.blocks[z]))
