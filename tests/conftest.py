@@ -102,3 +102,12 @@ def line(first, last, *, pieces=1):
     along = np.linspace(0, 1, pieces + 1)[:, None]
     points = np.asarray(first, float) + along * (np.asarray(last, float) - np.asarray(first, float))
     return tree_of(np.column_stack([points, np.arange(pieces + 1) - 1]))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A dataset of empty files: a.tif, a.swc, sub/b.tif."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.tif", "a.swc", "sub/b.tif"):
+        (tmp_path / name).touch()
+    return tmp_path
