@@ -1,6 +1,7 @@
 """evaluate: trees against references, or the cells of a label volume against labels and skeletons."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,45 +57,47 @@ def run(
         trees: of a label volume: folder of {label}.swc in um.
         skeletons: of a label volume: reference SWC files of some neurons, below a folder, or one.
     """
-    prediction_unit, references = prediction_unit or unit, reference or []
+    references = reference or []
     size, extent = config.parse_triple("--voxel-size", voxel_size), config.parse_triple("--shape", shape)
     made: dict[str, Any] = {}
     doubts: list[str] = []
     if image:
         size, extent, made, doubts = _from_image(image, size, extent)
     if scoring.is_labels(prediction):
-        scores = _of_labels(
-            prediction,
-            references,
-            trees=trees,
-            skeletons=skeletons,
-            unit=unit,
-            voxel_size=size,
-            settings=settings,
-        )
-        _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
-        return
-    if size is None and ("voxel" in (unit, prediction_unit) or extent):
-        raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
-    size = size or (1.0, 1.0, 1.0)
-    options: dict[str, Any] = {
-        "unit": unit,
-        "prediction_unit": prediction_unit,
-        "size": size,
-        "shape": extent,
-        "settings": settings,
-        "doubts": doubts,
-    }
-    if prediction.is_dir() and not matched:
-        rows = _score_folder(prediction, references, **options)
-        write_text(output, format_table(rows))
-        print(f"{output}: {len(rows)} trees")
-        return
-    scores = (_score_matched if matched else _score_file)(prediction, references, **options)
-    if not scores["nodes"]:
-        doubts.append("no neurite found")
-    doubts += neurons.doubts(table) if table else []
+        files = {"trees": trees, "skeletons": skeletons, "unit": unit, "voxel_size": size}
+        scores = _of_labels(prediction, references, settings=settings, **files)
+    else:
+        given = _given(unit, prediction_unit or unit, size, extent, settings)
+        if prediction.is_dir() and not matched:
+            rows = _score_folder(prediction, references, given, doubts)
+            write_text(output, format_table(rows))
+            print(f"{output}: {len(rows)} trees")
+            return
+        scores = (_score_matched if matched else _score_file)(prediction, references, given, doubts)
+        if not scores["nodes"]:
+            doubts.append("no neurite found")
+        doubts += neurons.doubts(table) if table else []
     _write(output, scores | made | ({"warnings": "; ".join(doubts)} if image else {}))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of trees that are scored: units, voxel size (um) and shape (z, y, x) of their image, settings."""
+
+    unit: str
+    prediction_unit: str
+    size: Triple
+    shape: Triple | None
+    settings: config.Evaluate
+
+
+def _given(
+    unit: str, prediction_unit: str, size: Triple | None, shape: Triple | None, settings: config.Evaluate
+) -> Given:
+    """InputError where coordinates in voxels, or a shape, come without a voxel size."""
+    if size is None and ("voxel" in (unit, prediction_unit) or shape):
+        raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
+    return Given(unit, prediction_unit, size or (1.0, 1.0, 1.0), shape, settings)
 
 
 def _from_image(
@@ -134,16 +137,7 @@ def _write(output: Path, scores: dict[str, Any]) -> None:
 
 
 def _score(
-    tree: swc.Tree,
-    references: list[Path],
-    *,
-    unit: str,
-    prediction_unit: str,
-    size: Triple,
-    shape: Triple | None,
-    settings: config.Evaluate,
-    doubts: list[str],
-    empty: bool = False,
+    tree: swc.Tree, references: list[Path], given: Given, doubts: list[str], *, empty: bool = False
 ) -> dict[str, object]:
     """All scores of a tree. empty: a reference without rows is an empty tree, not an error.
 
@@ -154,15 +148,16 @@ def _score(
     measured = compare.Measured(tree)
     wanted = []
     for path in references:
-        reference = _read(path, doubts, unit=unit, voxel_size=size, empty=empty)
-        if shape and len(reference):
-            scoring.require_inside(path, swc.um_to_voxel(reference.xyz, size), shape)
+        reference = _read(path, doubts, unit=given.unit, voxel_size=given.size, empty=empty)
+        if given.shape and len(reference):
+            scoring.require_inside(path, swc.um_to_voxel(reference.xyz, given.size), given.shape)
         wanted.append(compare.Measured(reference))
 
+    units = {given.unit, given.prediction_unit}
     # size[0] is the distance of the planes where coordinates were voxels.
     asked = {
-        **settings.model_dump(exclude=CELLS),
-        "plane_um": size[0] if "voxel" in (unit, prediction_unit) else 0.0,
+        **given.settings.model_dump(exclude=CELLS),
+        "plane_um": given.size[0] if "voxel" in units else 0.0,
     }
     scores: dict[str, object] = {}
     if not wanted:
@@ -175,31 +170,28 @@ def _score(
         scores["references"] = len(wanted)
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
-    as_written = {unit, prediction_unit} == {"voxel"} and size == (1.0, 1.0, 1.0)
+    as_written = units == {"voxel"} and given.size == (1.0, 1.0, 1.0)
     return {
         **scores,
         "esa_unit": "voxel" if as_written else "um",
-        **settings.model_dump(exclude=FAMILIES | CELLS),
+        **given.settings.model_dump(exclude=FAMILIES | CELLS),
     }
 
 
-def _score_file(prediction: Path, references: list[Path], **options: Any) -> dict[str, object]:
-    """All scores of the tree of a file. options: those of `_score`."""
-    tree = _read(
-        prediction,
-        options["doubts"],
-        unit=options["prediction_unit"],
-        voxel_size=options["size"],
-        empty=True,
-    )
-    return _score(tree, references, **options)
+def _score_file(
+    prediction: Path, references: list[Path], given: Given, doubts: list[str]
+) -> dict[str, object]:
+    """All scores of the tree of a file."""
+    tree = _read(prediction, doubts, unit=given.prediction_unit, voxel_size=given.size, empty=True)
+    return _score(tree, references, given, doubts)
 
 
-def _score_matched(folder: Path, references: list[Path], **options: Any) -> dict[str, object]:
+def _score_matched(
+    folder: Path, references: list[Path], given: Given, doubts: list[str]
+) -> dict[str, object]:
     """All scores of the tree of a folder that is the reference's own, its name, and how many there are."""
-    wanted = {key: options[key] for key in ("unit", "size", "settings")}
-    name, tree, count = _matched(folder, references, **wanted)
-    return {"tree": name, "neurons": count, **_score(tree, references, **options)}
+    name, tree, count = _matched(folder, references, given)
+    return {"tree": name, "neurons": count, **_score(tree, references, given, doubts)}
 
 
 def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
@@ -214,9 +206,7 @@ def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
     return tree
 
 
-def _matched(
-    folder: Path, references: list[Path], *, unit: str, size: Triple, settings: config.Evaluate
-) -> tuple[str, swc.Tree, int]:
+def _matched(folder: Path, references: list[Path], given: Given) -> tuple[str, swc.Tree, int]:
     """Name and tree of a folder that cover most of the first reference (all without one), and how many there are."""
     from pipeline.metrics import compare
 
@@ -225,16 +215,18 @@ def _matched(
         return "", swc.EMPTY, 0
     if not references:
         return "all", swc.joined(list(trees.values())), len(trees)
-    wanted = compare.Measured(swc.read(references[0], unit=unit, voxel_size=size))
+    wanted = compare.Measured(swc.read(references[0], unit=given.unit, voxel_size=given.size))
     found = {
-        name: compare.found_length(compare.Measured(tree), wanted, tolerance_um=settings.tolerance_um)
+        name: compare.found_length(compare.Measured(tree), wanted, tolerance_um=given.settings.tolerance_um)
         for name, tree in trees.items()
     }
     best = max(found, key=lambda name: found[name])
     return best, trees[best], len(trees)
 
 
-def _score_folder(prediction: Path, references: list[Path], **options) -> list[dict[str, object]]:
+def _score_folder(
+    prediction: Path, references: list[Path], given: Given, doubts: list[str]
+) -> list[dict[str, object]]:
     """One row a tree, in the order of the paths; a missing or broken prediction is a failed one.
 
     Of a folder of references one without rows has scores by their definition: it must not take the others with it. The
@@ -259,15 +251,11 @@ def _score_folder(prediction: Path, references: list[Path], **options) -> list[d
     for name, path in expected.items():
         tree, reason = swc.EMPTY, ""
         try:
-            tree = swc.read(
-                trees.get(name, prediction / f"{name}.swc"),
-                unit=options["prediction_unit"],
-                voxel_size=options["size"],
-                empty=True,
-            )
+            file = trees.get(name, prediction / f"{name}.swc")
+            tree = swc.read(file, unit=given.prediction_unit, voxel_size=given.size, empty=True)
         except InputError as error:
             reason = str(error)
-        scores = _score(tree, [path], **options, empty=references[0].is_dir())
+        scores = _score(tree, [path], given, doubts, empty=references[0].is_dir())
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
         rows.append({"tree": f"{name}.swc", "reason": reason, **scores})
     return rows
