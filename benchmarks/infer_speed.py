@@ -63,8 +63,7 @@ def main() -> None:
     window = torch.rand(batch, 1, *network.contract.window)
     left, right = torch.rand(2, SIDE, SIDE)
     volume = np.random.default_rng(0).random((8, 512, 512), np.float32)
-    about = network.contract
-    grid = blocks.make_grid(volume.shape, window=about.window, core=about.core, overlap=0.25)
+    grid = network.contract.grid(volume.shape, overlap=0.25)
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2048, voxels=4_000_000)
     (whole,) = plan.blocks
     grey = blocks.read_clamped(volume, grid.reach(whole))

@@ -45,7 +45,7 @@ def measure(precision: str, device: str, *, runs: int) -> None:
     window = torch.rand(1, *network.contract.window, generator=torch.Generator().manual_seed(0)).to(device)
     volume = np.random.default_rng(1).random(VOLUME, np.float32)
     about = network.contract
-    grid = blocks.make_grid(volume.shape, window=about.window, core=about.core, overlap=0.25)
+    grid = about.grid(volume.shape, overlap=0.25)
     (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**62).blocks
     grey = blocks.read_clamped(volume, grid.reach(whole))
     left, right = torch.rand(2, SIDE, SIDE, device=device).to(TYPES[precision])

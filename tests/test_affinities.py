@@ -1,11 +1,14 @@
 """The affinity network and its task: the lattice, targets, masks, erosion, sections."""
 
+from dataclasses import replace
+
 import cc3d
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from pipeline import blocks
 from pipeline.network.affinities import (
     MERGES,
     PRESETS,
@@ -17,6 +20,7 @@ from pipeline.network.affinities import (
     merge_up,
     z_pooling,
 )
+from pipeline.network.contract import Contract
 from pipeline.training import sections
 from pipeline.training.affinities import (
     AffinityTask,
@@ -379,3 +383,29 @@ def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path
     found = network.run(torch.from_numpy(window)).numpy()
     assert found.shape == (1, 4, *TINY.window)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    # A volume that is narrower than the windows of the training is one window.
+    wide = replace(network.contract, window=(8, 64, 64), core=(8, 64, 64))
+    grid = wide.grid(TINY.window, overlap=0.5)
+    (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=64, voxels=2**20).blocks
+    found = replace(network, contract=wide).predict(window[0], whole, grid)
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((50, 210, 250), (32, 128, 128)),
+        ((50, 100, 200), (32, 96, 128)),
+        ((12, 128, 127), (32, 128, 112)),
+        ((1, 9, 16), (32, 16, 16)),
+    ],
+)
+def test_a_volumetric_network_reads_no_wider_than_the_volume_in_steps_of_16_pixels(shape, window):
+    about = Contract((32, 128, 128), (32, 128, 128), ("affinity_z",), "", ((0.0,) * 3,) * 2, False, {}, {})
+    grid = about.grid(shape, overlap=0.5)
+    assert grid.window == grid.core == window
+
+
+def test_a_slice_segmenter_reads_its_window_of_any_volume():
+    about = Contract((5, 128, 128), (1, 128, 128), ("neurite",), "", ((0.0,) * 3,) * 2, True, {}, {})
+    assert about.grid((9, 60, 200), overlap=0.25).window == (5, 128, 128)

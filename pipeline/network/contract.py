@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import blocks
+from pipeline.blocks import Grid
 from pipeline.errors import InputError
 
 KIND = "stack2swc network 1"
@@ -13,6 +15,9 @@ ENTRY = "stack2swc"
 ALLOWED = 'a weights file made by train, or an empty name ("") to train one on the dataset first'
 # Longer than any header of ours; a length beyond it is that of another kind of file.
 HEADER_BYTES = 100_000_000
+
+# A volumetric network halves the plane four times.
+PIXELS = 16
 
 Zyx = tuple[int, int, int]
 
@@ -40,6 +45,20 @@ class Contract:
     def volumetric(self) -> bool:
         """Whether it answers for several slices: its windows overlap in depth, too."""
         return self.core[0] > 1
+
+    def grid(self, shape: Zyx, *, overlap: float) -> Grid:
+        """The windows over a volume; overlap: see `blocks.make_grid`.
+
+        A volumetric network, whose norms see all of a window, reads none wider than the volume (docs/em.md).
+        """
+        window, core = self.window, self.core
+        if self.volumetric:
+            depth, *edges = window
+            height, width = (
+                min(edge, max(PIXELS, size - size % PIXELS)) for edge, size in zip(edges, shape[1:])
+            )
+            window = core = depth, height, width
+        return blocks.make_grid(shape, window=window, core=core, overlap=overlap)
 
     @property
     def directions(self) -> dict[int, tuple[int, int]]:

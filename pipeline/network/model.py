@@ -44,7 +44,8 @@ class Network:
         ):
             logits = self.module(windows[:, None])
         probability = torch.sigmoid(logits.float())
-        return probability.reshape(len(windows), len(self.contract.channels), *self.contract.core)
+        core = windows.shape[1:] if self.contract.volumetric else self.contract.core
+        return probability.reshape(len(windows), len(self.contract.channels), *core)
 
     def predict(
         self,

@@ -80,8 +80,7 @@ def _seconds(log: Path) -> str:
 def predict(network: "Network", row: "Row", overlap: float) -> np.ndarray:
     """Probability of neurite, uint8 (z, y, x), of every window of an image."""
     image, level = volume.open_volume(row.image), volume.read_levels(row.image)
-    about = network.contract
-    grid = blocks.make_grid(image.shape, window=about.window, core=about.core, overlap=overlap)
+    grid = network.contract.grid(image.shape, overlap=overlap)
     plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=1)  # a slice at a time
     return np.concatenate([_planes(network, image, level, block, grid) for block in plan.blocks])
 

@@ -82,7 +82,7 @@ def _predict(network: "Network", volume: "Volume", overlap: float) -> tuple[dict
     from pipeline import blocks
 
     about = network.contract
-    grid = blocks.make_grid(volume.image.shape, window=about.window, core=about.core, overlap=overlap)
+    grid = about.grid(volume.image.shape, overlap=overlap)
     everything = np.ones(grid.counts, bool)
     plan = blocks.make_plan(everything, grid, plane=2**31, voxels=2**62)
     (block,) = plan.blocks

@@ -49,7 +49,8 @@ def run(
 
     source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
     network = model.load(weights, device=device, precision=settings.precision, views=settings.views)
-    if (network.contract.window, network.contract.core) != (cut.grid.window, cut.grid.core):
+    wanted = network.contract.grid(cut.grid.shape, overlap=0)
+    if (wanted.window, wanted.core) != (cut.grid.window, cut.grid.core):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
     warnings = _unlike_training(network, source)
     for said in warnings:

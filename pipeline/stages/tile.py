@@ -21,7 +21,7 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
     """
     source, network = volume.open_volume(image), contract.read(weights)
     overlap = settings.overlap_em if network.volumetric else settings.overlap
-    grid = blocks.make_grid(source.shape, window=network.window, core=network.core, overlap=overlap)
+    grid = network.grid(source.shape, overlap=overlap)
     if network.dark_is_empty:
         level = volume.read_levels(image)
         signal = windows_with_signal(source.array, level, settings.signal_noise / 3, grid)
