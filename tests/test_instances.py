@@ -18,7 +18,6 @@ from pipeline.instances.affinities import (
     restricted,
 )
 from pipeline.instances.blockwise import blocks, segment_blocks
-from pipeline.instances.enclosed import at_outside, joined
 from pipeline.instances.fragments import Cutting, fragments, is_flat
 from pipeline.instances.multicut import costs, multicut
 from pipeline.instances.mutex import far_links
@@ -275,60 +274,6 @@ def test_a_cell_that_branches_is_one_although_its_arms_are_fragments_of_their_ow
     pieces = fragments(affinities, foreground, ISOTROPIC, flat=False)
     assert len(np.unique(pieces[labels == 1])) == 2
     assert same_cells(segment(prediction, ISOTROPIC), labels)
-
-
-def within(shape, *, low, high, label, labels=None):
-    """Labels (of 1 at first) with a box of another one."""
-    labels = np.ones(shape, np.uint32) if labels is None else labels
-    labels[tuple(slice(a, b) for a, b in zip(low, high))] = label
-    return labels
-
-
-def cells_of(labels):
-    """Labels, each a fragment and a cell of its own, after those within others are joined."""
-    graph = region_graph(labels, prediction_of(labels))
-    cell = np.arange(int(labels.max()) + 1)
-    return joined(cell, graph.pairs, at_outside(labels))[labels]
-
-
-def test_a_nucleus_its_nucleolus_and_two_organelles_that_touch_are_of_the_cell_around_them():
-    labels = within((20, 20, 20), low=(3, 3, 3), high=(10, 10, 10), label=2)
-    within(labels.shape, low=(5, 5, 5), high=(8, 8, 8), label=3, labels=labels)
-    within(labels.shape, low=(12, 12, 12), high=(15, 18, 15), label=4, labels=labels)
-    within(labels.shape, low=(15, 12, 12), high=(18, 18, 15), label=5, labels=labels)
-    assert (cells_of(labels) == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "gap"),
-    [((0, 3, 3), (9, 9, 9), ()), ((3, 3, 14), (9, 9, 20), ()), ((3, 3, 3), (9, 9, 9), (9, 5, 5))],
-    ids=["first plane", "last plane", "beside none"],
-)
-def test_a_cell_that_reaches_the_outside_stays_its_own(low, high, gap):
-    labels = within((20, 20, 20), low=low, high=high, label=2)
-    if gap:
-        labels[gap] = 0
-    assert same_cells(cells_of(labels), labels)
-
-
-def test_a_cell_between_two_others_stays_its_own():
-    labels = within((20, 20, 20), low=(0, 0, 10), high=(20, 20, 20), label=2)
-    within(labels.shape, low=(8, 8, 8), high=(12, 12, 12), label=3, labels=labels)
-    assert same_cells(cells_of(labels), labels)
-
-
-@pytest.mark.parametrize("block", [(20, 20, 20), (6, 8, 7)], ids=["whole", "blocks"])
-def test_by_blocks_too_what_lies_within_a_cell_is_of_it(block):
-    inside = within((20, 20, 20), low=(4, 4, 4), high=(16, 16, 16), label=2)
-    at_the_end = within((20, 20, 20), low=(4, 4, 4), high=(16, 16, 20), label=2)
-    # A gap that lies across a face between two blocks.
-    beside_a_gap = within((20, 20, 20), low=(6, 4, 4), high=(16, 16, 16), label=2)
-    within(beside_a_gap.shape, low=(5, 9, 8), high=(6, 12, 12), label=0, labels=beside_a_gap)
-    for labels, count in ((inside, 1), (at_the_end, 2), (beside_a_gap, 2)):
-        found = np.zeros_like(labels)
-        perfect = prediction_of(labels)
-        assert segment_blocks(perfect, found, ISOTROPIC, block=block, halo=(2, 2, 2), beta=0.5) == count
-        assert segment(perfect, ISOTROPIC, beta=0.5).max() == count
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -6,7 +6,6 @@ from typing import Literal
 import fastremap
 import numpy as np
 
-from pipeline.instances import enclosed
 from pipeline.instances.affinities import FOREGROUND, as_bytes, restricted
 from pipeline.instances.components import components
 from pipeline.instances.fragments import STANDARD, Cutting, fragments, is_flat
@@ -54,7 +53,7 @@ def segment(
         cost = costs(graph.boundary, graph.faces, beta=beta, sliced=flat)
         cell = np.zeros(int(labels.max()) + 1, np.uint32)
         cell[1:] = multicut(len(cell) - 1, graph.pairs - 1, cost) + 1
-        labels = enclosed.joined(cell, graph.pairs, enclosed.at_outside(labels)).astype(np.uint32)[labels]
+        labels = cell[labels]
     else:
         raise ValueError(f"method {method!r}; allowed: {', '.join(METHODS)}")
     return by_size(labels, min_voxels=min_size_um3 / float(np.prod(voxel_size)))

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.instances import enclosed, new_numbers, prepared
+from pipeline.instances import new_numbers, prepared
 from pipeline.instances.affinities import NEAREST
 from pipeline.instances.fragments import STANDARD, Cutting, fragments, is_flat
 from pipeline.instances.multicut import costs, multicut
@@ -62,7 +62,7 @@ def segment_blocks(
     """
     flat = is_flat(voxel_size)
     graphs: list[RegionGraph] = []
-    last, voxels, outside = [0], [np.zeros(1, np.int64)], [np.zeros(0, np.uint32)]
+    last, voxels = [0], [np.zeros(1, np.int64)]
     for core in blocks(labels.shape, block):
         wide = _widened(core, halo, labels.shape)
         foreground, affinities = _read(prediction, wide, min_foreground, restrict)
@@ -72,20 +72,17 @@ def segment_blocks(
         affinities = {name: affinities[name][here] for name in NEAREST}
         labels[core] = found
         graphs.append(region_graph(found, affinities))
-        ends = [(part.start == 0, part.stop == length) for part, length in zip(core, labels.shape)]
-        outside.append(enclosed.at_outside(found, ends))
-        for axis, name in enumerate(NEAREST):
-            if core[axis].start:
-                before = labels[_plane_before(core, axis)]
-                graphs.append(touching(before, found, affinities[name], axis))
-                outside.append(enclosed.beside_none(before.squeeze(axis), found.take(0, axis)))
+        graphs += [
+            touching(labels[_plane_before(core, axis)], found, affinities[name], axis)
+            for axis, name in enumerate(NEAREST)
+            if core[axis].start
+        ]
         last.append(last[-1] + len(count))
         voxels.append(count)
     graph = merged(graphs)
     one, other = _block_of(graph.pairs, last).T
     cost = costs(graph.boundary, graph.faces, beta=beta, sliced=flat | (one != other))
     cell = _solved(graph, cost, last, at_once=at_once)
-    cell = enclosed.joined(cell, graph.pairs, np.unique(np.concatenate(outside)))
     size = np.bincount(cell, np.concatenate(voxels)).astype(np.int64)
     number = new_numbers(size, min_voxels=min_size_um3 / float(np.prod(voxel_size)))
     for core in blocks(labels.shape, block):
