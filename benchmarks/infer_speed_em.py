@@ -46,7 +46,7 @@ def measure(precision: str, device: str, *, runs: int) -> None:
     volume = np.random.default_rng(1).random(VOLUME, np.float32)
     about = network.contract
     grid = about.grid(volume.shape, overlap=0.25)
-    (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2**31, voxels=2**62).blocks
+    whole = blocks.whole(grid)
     grey = blocks.read_clamped(volume, grid.reach(whole))
     left, right = torch.rand(2, SIDE, SIDE, device=device).to(TYPES[precision])
     once = torch.rand(1, 1, *about.window, device=device)

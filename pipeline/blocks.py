@@ -92,8 +92,8 @@ class Plan:
 def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float) -> Grid:
     """The grid of a volume. overlap: of neighbouring cores at least, a fraction of a side.
 
-    As few cores as that asks for, as close together as ends them where the volume ends: a window that looks beyond it
-    sees the last voxels repeated.
+    As few cores as that asks for, in the least even steps that cover the volume: what a window sees beyond its end are
+    the last voxels repeated.
     """
     z, y, x = (
         _step(size, edge, max(1, round(edge * (1 - overlap)))) for size, edge in zip(shape, core, strict=True)
@@ -170,6 +170,11 @@ def make_plan(signal: np.ndarray, grid: Grid, *, plane: int, voxels: int) -> Pla
         z, y, x = (indices[column] for indices, column in zip(touching, found.T))
         blocks.append(Block(start, stop, list(zip(z.tolist(), y.tolist(), x.tolist()))))
     return Plan(grid, blocks)
+
+
+def whole(grid: Grid) -> Block:
+    """All of a volume as one block, with every window."""
+    return Block((0, 0, 0), grid.shape, list(np.ndindex(*grid.counts)))
 
 
 def read_clamped(array, ranges: list[tuple[int, int]]) -> np.ndarray:

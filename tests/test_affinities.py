@@ -386,8 +386,7 @@ def test_the_loop_fits_it_and_its_weights_file_says_what_it_is(volumes, tmp_path
     # A volume that is narrower than the windows of the training is one window.
     wide = replace(network.contract, window=(8, 64, 64), core=(8, 64, 64))
     grid = wide.grid(TINY.window, overlap=0.5)
-    (whole,) = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=64, voxels=2**20).blocks
-    found = replace(network, contract=wide).predict(window[0], whole, grid)
+    found = replace(network, contract=wide).predict(window[0], blocks.whole(grid), grid)
     np.testing.assert_allclose(found, expected[0], atol=1e-4)
 
 

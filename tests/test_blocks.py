@@ -22,7 +22,7 @@ def volumetric(shape, *, window=(6, 16, 16), core=(4, 16, 12), stride=(3, 8, 9))
     return Grid(shape, window=window, core=core, stride=stride)
 
 
-GRIDS = pytest.mark.parametrize("make_grid", [slices, volumetric])
+GRIDS = pytest.mark.parametrize("grid_of", [slices, volumetric])
 
 
 def whole(run, image, grid, *, plane=2**31, voxels=2**40, signal=None, batch=4):
@@ -56,10 +56,26 @@ def test_normalised_weights_of_all_windows_sum_to_one_everywhere(size, window, o
 
 
 @given(size=st.integers(1, 300), window=st.sampled_from([16, 128]))
-def test_the_grid_covers_the_axis_and_is_the_same_for_a_longer_one(size, window):
+def test_the_grid_covers_the_axis(size, window):
     starts = blocks.grid_starts(size, window, window // 2)
     assert starts[0] == 0 and starts[-1] + window >= size
-    np.testing.assert_array_equal(starts, blocks.grid_starts(size + 57, window, window // 2)[: len(starts)])
+
+
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("core", [(1, 16, 16), (6, 16, 12)])
+@pytest.mark.parametrize("shape", [(7, 41, 33), (13, 16, 65), (2, 5, 7)])
+def test_nothing_depends_on_how_a_volume_with_fitted_steps_is_cut(shape, core, overlap):
+    image = np.random.default_rng(0).random(shape, np.float32)
+    grid = blocks.make_grid(shape, window=(core[0] + 4, *core[1:]), core=core, overlap=overlap)
+    inner = slice(2, 2 + core[0])
+    alone = predict_block(
+        lambda windows: windows[:, None, inner] ** 2,
+        blocks.read_clamped(image, grid.reach(blocks.whole(grid))),
+        blocks.whole(grid),
+        grid,
+    )
+    cut = whole(lambda windows: windows[:, None, inner] ** 2, image, grid, plane=9, voxels=300)
+    np.testing.assert_array_equal(cut, alone[0])
 
 
 @given(
@@ -67,9 +83,7 @@ def test_the_grid_covers_the_axis_and_is_the_same_for_a_longer_one(size, window)
     core=st.sampled_from([1, 5, 32, 128]),
     overlap=st.sampled_from([0, 0.25, 0.5, 0.75]),
 )
-def test_the_cores_of_a_volume_are_as_few_as_their_overlap_asks_for_and_end_where_it_ends(
-    size, core, overlap
-):
+def test_the_cores_of_a_volume_are_as_few_as_their_overlap_asks_for_in_the_least_steps(size, core, overlap):
     grid = blocks.make_grid((1, 1, size), window=(1, 1, core), core=(1, 1, core), overlap=overlap)
     longest, count = max(1, round(core * (1 - overlap))), grid.counts[2]
     assert count == len(blocks.grid_starts(size, core, longest)) and grid.stride[2] <= longest
@@ -94,9 +108,9 @@ def test_cores_of_the_blocks_fill_the_volume_once(shape, plane, voxels):
 @GRIDS
 @settings(deadline=None, max_examples=25)
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 99))
-def test_a_network_that_returns_its_core_gives_the_volume_back(make_grid, shape, seed):
+def test_a_network_that_returns_its_core_gives_the_volume_back(grid_of, shape, seed):
     image = np.random.default_rng(seed).uniform(0.01, 0.99, shape).astype(np.float32)
-    grid = make_grid(shape)
+    grid = grid_of(shape)
     np.testing.assert_allclose(whole(core_of(grid), image, grid), image, atol=2e-6)
 
 
@@ -249,11 +263,11 @@ def test_skipped_windows_are_exactly_zero_and_the_others_as_before(tiny_network)
     voxel=st.tuples(st.integers(0, 8), st.integers(0, 59), st.integers(0, 59)),
 )
 @GRIDS
-def test_exactly_the_windows_that_see_a_bright_place_hold_signal(make_grid, shape, voxel):
+def test_exactly_the_windows_that_see_a_bright_place_hold_signal(grid_of, shape, voxel):
     voxel = tuple(np.minimum(voxel, np.array(shape) - 1))
     image = np.zeros(shape)
     image[voxel] = 9.0
-    grid = make_grid(shape)
+    grid = grid_of(shape)
     signal = windows_with_signal(Chunked(image), levels(shape, 0.0, 1.0), 0.5, grid)
     for index in np.ndindex(*grid.counts):
         first = np.multiply(index, grid.stride) - grid.margin

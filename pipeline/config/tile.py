@@ -8,14 +8,14 @@ class Tile(Settings):
 
     overlap: float = setting(
         0.25,
-        "Overlap of neighbouring windows in plane, a fraction of a side (light microscopy).",
+        "Least overlap of neighbouring windows in plane, a fraction of a side (light microscopy).",
         why="the least at which no seam is seen in a probability map; .5 costs 1.8 times the time",
         ge=0,
         le=0.75,
     )
     overlap_em: float = setting(
         0.5,
-        "Overlap of neighbouring windows in plane and depth, a fraction of a side (electron microscopy).",
+        "Least overlap of neighbouring windows in plane and depth, a fraction of a side (electron microscopy).",
         why="a voxel is seen in eight mirrored windows: less VI on unseen sections (docs/em.md), 2.6 times the time",
         ge=0,
         le=0.75,

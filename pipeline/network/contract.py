@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import blocks
-from pipeline.blocks import Grid
+from pipeline.blocks import Grid, Zyx
 from pipeline.errors import InputError
 
 KIND = "stack2swc network 1"
@@ -16,10 +16,8 @@ ALLOWED = 'a weights file made by train, or an empty name ("") to train one on t
 # Longer than any header of ours; a length beyond it is that of another kind of file.
 HEADER_BYTES = 100_000_000
 
-# A volumetric network halves the plane four times.
+# Volumetric networks halve the plane four times (affinities.DEEPEST; that module needs torch).
 PIXELS = 16
-
-Zyx = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,11 @@ class Contract:
     def grid(self, shape: Zyx, *, overlap: float) -> Grid:
         """The windows over a volume; overlap: see `blocks.make_grid`.
 
-        A volumetric network, whose norms see all of a window, reads none wider than the volume (docs/em.md).
+        A volumetric network that answers for all it reads has norms that see the whole window: it reads none wider
+        than the volume (docs/em.md).
         """
         window, core = self.window, self.core
-        if self.volumetric:
+        if self.volumetric and core == window:
             depth, *edges = window
             height, width = (
                 min(edge, max(PIXELS, size - size % PIXELS)) for edge, size in zip(edges, shape[1:])

@@ -43,9 +43,9 @@ class Network:
             torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"),
         ):
             logits = self.module(windows[:, None])
-        probability = torch.sigmoid(logits.float())
-        core = windows.shape[1:] if self.contract.volumetric else self.contract.core
-        return probability.reshape(len(windows), len(self.contract.channels), *core)
+        if not self.contract.volumetric:
+            logits = logits[:, :, None]  # of one slice
+        return torch.sigmoid(logits.float())
 
     def predict(
         self,

@@ -83,9 +83,7 @@ def _predict(network: "Network", volume: "Volume", overlap: float) -> tuple[dict
 
     about = network.contract
     grid = about.grid(volume.image.shape, overlap=overlap)
-    everything = np.ones(grid.counts, bool)
-    plan = blocks.make_plan(everything, grid, plane=2**31, voxels=2**62)
-    (block,) = plan.blocks
+    block = blocks.whole(grid)
     grey = blocks.read_clamped(volume.image, grid.reach(block)).astype(np.float32) / 255
     found = network.predict(grey, block, grid)
     return dict(zip(about.channels, np.rint(found * 255).astype(np.uint8))), volume

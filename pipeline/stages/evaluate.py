@@ -64,16 +64,23 @@ def run(
     if image:
         size, extent, made, doubts = _from_image(image, size, extent)
     if scoring.is_labels(prediction):
-        files = {"trees": trees, "skeletons": skeletons, "unit": unit, "voxel_size": size}
-        scores = _of_labels(prediction, references, settings=settings, **files)
+        scores = _of_labels(
+            prediction,
+            references,
+            settings=settings,
+            trees=trees,
+            skeletons=skeletons,
+            unit=unit,
+            voxel_size=size,
+        )
     else:
-        given = _given(unit, prediction_unit or unit, size, extent, settings)
+        terms = _terms(unit, prediction_unit or unit, size, extent, settings)
         if prediction.is_dir() and not matched:
-            rows = _score_folder(prediction, references, given, doubts)
+            rows = _score_folder(prediction, references, terms, doubts)
             write_text(output, format_table(rows))
             print(f"{output}: {len(rows)} trees")
             return
-        scores = (_score_matched if matched else _score_file)(prediction, references, given, doubts)
+        scores = (_score_matched if matched else _score_file)(prediction, references, terms, doubts)
         if not scores["nodes"]:
             doubts.append("no neurite found")
         doubts += neurons.doubts(table) if table else []
@@ -81,8 +88,8 @@ def run(
 
 
 @dataclass(frozen=True)
-class Given:
-    """What is known of trees that are scored: units, voxel size (um) and shape (z, y, x) of their image, settings."""
+class Terms:
+    """On which terms trees are compared: units, voxel size (um) and shape (z, y, x) of their image, settings."""
 
     unit: str
     prediction_unit: str
@@ -91,13 +98,13 @@ class Given:
     settings: config.Evaluate
 
 
-def _given(
+def _terms(
     unit: str, prediction_unit: str, size: Triple | None, shape: Triple | None, settings: config.Evaluate
-) -> Given:
+) -> Terms:
     """InputError where coordinates in voxels, or a shape, come without a voxel size."""
     if size is None and ("voxel" in (unit, prediction_unit) or shape):
         raise InputError("--voxel-size", "not given", "z,y,x in um, e.g. 1.0,0.33,0.33 (1,1,1: keep voxels)")
-    return Given(unit, prediction_unit, size or (1.0, 1.0, 1.0), shape, settings)
+    return Terms(unit, prediction_unit, size or (1.0, 1.0, 1.0), shape, settings)
 
 
 def _from_image(
@@ -137,7 +144,7 @@ def _write(output: Path, scores: dict[str, Any]) -> None:
 
 
 def _score(
-    tree: swc.Tree, references: list[Path], given: Given, doubts: list[str], *, empty: bool = False
+    tree: swc.Tree, references: list[Path], terms: Terms, doubts: list[str], *, empty: bool = False
 ) -> dict[str, object]:
     """All scores of a tree. empty: a reference without rows is an empty tree, not an error.
 
@@ -148,16 +155,16 @@ def _score(
     measured = compare.Measured(tree)
     wanted = []
     for path in references:
-        reference = _read(path, doubts, unit=given.unit, voxel_size=given.size, empty=empty)
-        if given.shape and len(reference):
-            scoring.require_inside(path, swc.um_to_voxel(reference.xyz, given.size), given.shape)
+        reference = _read(path, doubts, unit=terms.unit, voxel_size=terms.size, empty=empty)
+        if terms.shape and len(reference):
+            scoring.require_inside(path, swc.um_to_voxel(reference.xyz, terms.size), terms.shape)
         wanted.append(compare.Measured(reference))
 
-    units = {given.unit, given.prediction_unit}
+    units = {terms.unit, terms.prediction_unit}
     # size[0] is the distance of the planes where coordinates were voxels.
     asked = {
-        **given.settings.model_dump(exclude=CELLS),
-        "plane_um": given.size[0] if "voxel" in units else 0.0,
+        **terms.settings.model_dump(exclude=CELLS),
+        "plane_um": terms.size[0] if "voxel" in units else 0.0,
     }
     scores: dict[str, object] = {}
     if not wanted:
@@ -170,28 +177,28 @@ def _score(
         scores["references"] = len(wanted)
     scores |= compare.describe(measured)
     # Coordinates stay what they are when voxels are "scaled" by 1,1,1; otherwise everything is um by now.
-    as_written = units == {"voxel"} and given.size == (1.0, 1.0, 1.0)
+    as_written = units == {"voxel"} and terms.size == (1.0, 1.0, 1.0)
     return {
         **scores,
         "esa_unit": "voxel" if as_written else "um",
-        **given.settings.model_dump(exclude=FAMILIES | CELLS),
+        **terms.settings.model_dump(exclude=FAMILIES | CELLS),
     }
 
 
 def _score_file(
-    prediction: Path, references: list[Path], given: Given, doubts: list[str]
+    prediction: Path, references: list[Path], terms: Terms, doubts: list[str]
 ) -> dict[str, object]:
     """All scores of the tree of a file."""
-    tree = _read(prediction, doubts, unit=given.prediction_unit, voxel_size=given.size, empty=True)
-    return _score(tree, references, given, doubts)
+    tree = _read(prediction, doubts, unit=terms.prediction_unit, voxel_size=terms.size, empty=True)
+    return _score(tree, references, terms, doubts)
 
 
 def _score_matched(
-    folder: Path, references: list[Path], given: Given, doubts: list[str]
+    folder: Path, references: list[Path], terms: Terms, doubts: list[str]
 ) -> dict[str, object]:
     """All scores of the tree of a folder that is the reference's own, its name, and how many there are."""
-    name, tree, count = _matched(folder, references, given)
-    return {"tree": name, "neurons": count, **_score(tree, references, given, doubts)}
+    name, tree, count = _matched(folder, references, terms)
+    return {"tree": name, "neurons": count, **_score(tree, references, terms, doubts)}
 
 
 def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
@@ -206,7 +213,7 @@ def _read(path: Path, doubts: list[str], **options: Any) -> swc.Tree:
     return tree
 
 
-def _matched(folder: Path, references: list[Path], given: Given) -> tuple[str, swc.Tree, int]:
+def _matched(folder: Path, references: list[Path], terms: Terms) -> tuple[str, swc.Tree, int]:
     """Name and tree of a folder that cover most of the first reference (all without one), and how many there are."""
     from pipeline.metrics import compare
 
@@ -215,9 +222,9 @@ def _matched(folder: Path, references: list[Path], given: Given) -> tuple[str, s
         return "", swc.EMPTY, 0
     if not references:
         return "all", swc.joined(list(trees.values())), len(trees)
-    wanted = compare.Measured(swc.read(references[0], unit=given.unit, voxel_size=given.size))
+    wanted = compare.Measured(swc.read(references[0], unit=terms.unit, voxel_size=terms.size))
     found = {
-        name: compare.found_length(compare.Measured(tree), wanted, tolerance_um=given.settings.tolerance_um)
+        name: compare.found_length(compare.Measured(tree), wanted, tolerance_um=terms.settings.tolerance_um)
         for name, tree in trees.items()
     }
     best = max(found, key=lambda name: found[name])
@@ -225,7 +232,7 @@ def _matched(folder: Path, references: list[Path], given: Given) -> tuple[str, s
 
 
 def _score_folder(
-    prediction: Path, references: list[Path], given: Given, doubts: list[str]
+    prediction: Path, references: list[Path], terms: Terms, doubts: list[str]
 ) -> list[dict[str, object]]:
     """One row a tree, in the order of the paths; a missing or broken prediction is a failed one.
 
@@ -252,10 +259,10 @@ def _score_folder(
         tree, reason = swc.EMPTY, ""
         try:
             file = trees.get(name, prediction / f"{name}.swc")
-            tree = swc.read(file, unit=given.prediction_unit, voxel_size=given.size, empty=True)
+            tree = swc.read(file, unit=terms.prediction_unit, voxel_size=terms.size, empty=True)
         except InputError as error:
             reason = str(error)
-        scores = _score(tree, [path], given, doubts, empty=references[0].is_dir())
+        scores = _score(tree, [path], terms, doubts, empty=references[0].is_dir())
         scores = {key: value for key, value in scores.items() if not key.endswith("_reason")}
         rows.append({"tree": f"{name}.swc", "reason": reason, **scores})
     return rows
