@@ -28,7 +28,7 @@ def main(
             "tile": run_stage("tile", volume, weights, plan),
             "infer": run_stage("infer", volume, plan, weights, blocks, "--precision", precision),
             "stack": run_stage("stack", volume, plan, blocks, prediction),
-            "agglomerate": run_stage("agglomerate", prediction, labels),
+            "agglomerate": run_stage("agglomerate", prediction, labels, "--image", volume),
             "skeletonize": run_stage("skeletonize", labels, prediction, trees, table),
             "draw": run_stage("draw", volume, trees, picture, "--labels", labels),
         }

@@ -143,12 +143,17 @@ def read_levels(path: Path) -> Levels:
 
 def read_light(path: Path, *, shape: tuple[int, int, int]) -> Light:
     """The light of an image that ingest made, in memory. InputError where its shape is not that of its prediction."""
+    return Light(open_image(path, shape=shape).array[:], read_levels(path))
+
+
+def open_image(path: Path, *, shape: tuple[int, int, int]) -> Volume:
+    """An image that ingest made. InputError where its shape is not that of its prediction."""
     image = open_volume(path)
     if image.shape != shape:
         raise InputError(
             path, f"shapes {image.shape} of the image and {shape} of prediction", "two equal shapes"
         )
-    return Light(image.array[:], read_levels(path))
+    return image
 
 
 def open_volume(path: Path) -> Volume:

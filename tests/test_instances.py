@@ -22,6 +22,7 @@ from pipeline.instances.fragments import Cutting, fragments, is_flat
 from pipeline.instances.multicut import costs, multicut
 from pipeline.instances.mutex import far_links
 from pipeline.instances.regions import BINS, region_graph
+from pipeline.intensity.blank import REACH, blank
 from pipeline.metrics.labels import scores
 
 ISOTROPIC, SECTIONS = (0.008, 0.008, 0.008), (0.04, 0.008, 0.008)
@@ -369,6 +370,24 @@ def test_one_block_is_the_whole_to_the_voxel():
     for at_once in (0, 10**6):
         segment_blocks(prediction, parts, ISOTROPIC, block=(20, 60, 60), halo=(0, 0, 0), at_once=at_once)
         assert_array_equal(parts, segment(prediction, ISOTROPIC))
+
+
+@pytest.mark.parametrize("block", [(12, 60, 60), (5, 24, 31)], ids=["one block", "blocks"])
+def test_padding_is_of_no_cell_and_changes_no_other(block):
+    cells = voronoi((12, 60, 60), cells=30)
+    image = np.random.default_rng(0).integers(50, 200, cells.shape).astype(np.uint8)
+    padding = np.zeros(cells.shape, bool)
+    padding[:, :, 40:] = padding[:, :16] = padding[9:] = True
+    image[padding] = 0
+    # What a network says of padding: one cell, which leaks into what lies beside it.
+    perfect = prediction_of(np.where(padding, 99, cells))
+    perfect["affinity_x"][:, :, 40] = 255
+    found = np.zeros_like(cells)
+    segment_blocks(perfect, found, ISOTROPIC, block=block, halo=(2, REACH, REACH), beta=0.5, image=image)
+    whole = segment(perfect, ISOTROPIC, beta=0.5, blank=blank(image))
+    for result in (found, whole):
+        assert_array_equal(result == 0, padding)
+        assert information(np.where(padding, 0, cells), result) < 0.1
 
 
 def test_blocks_without_foreground_and_a_volume_without_any():

@@ -29,6 +29,7 @@ def segment(
     min_foreground: float = 0.5,
     restrict: bool = True,
     min_size_um3: float = 0.0,
+    blank: np.ndarray | None = None,
 ) -> np.ndarray:
     """uint32 (z, y, x): cells 1, 2, ... from the largest to the smallest, 0 where there is none.
 
@@ -37,9 +38,12 @@ def segment(
     far apart as pixels are cut into fragments one by one. beta: of the multicut; a smaller one merges more.
     cutting: of its fragments. link: of the components. bias: of the mutex watershed. min_foreground: voxels of less
     belong to no cell (0: cells fill the volume, as in a truth without membranes). restrict: no affinity above the
-    foreground. Cells below min_size_um3 become 0. Takes 20 (sections) to 40 bytes a voxel, mutex 200.
+    foreground. Cells below min_size_um3 become 0. blank: bool (z, y, x), voxels without data: of no cell. Takes 20
+    (sections) to 40 bytes a voxel, mutex 200.
     """
     foreground, affinities = prepared(prediction, min_foreground=min_foreground, restrict=restrict)
+    if blank is not None:
+        foreground &= ~blank
     flat = is_flat(voxel_size)
     if not foreground.any():
         return np.zeros(foreground.shape, np.uint32)

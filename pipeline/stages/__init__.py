@@ -9,7 +9,7 @@ VERSIONS = {
     "stack": 2,
     "segment": 3,
     "trace": 14,
-    "agglomerate": 3,
+    "agglomerate": 4,
     "skeletonize": 2,
     "evaluate": 4,
     "draw": 2,

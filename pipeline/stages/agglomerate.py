@@ -5,7 +5,13 @@ from pathlib import Path
 from pipeline import config
 
 
-def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config.Agglomerate()) -> None:
+def run(
+    prediction: Path,
+    output: Path,
+    *,
+    image: Path | None = None,
+    settings: config.Agglomerate = config.Agglomerate(),
+) -> None:
     """Segment the cells of a dense volume from its affinities.
 
     Volumes of up to `whole_voxels` are held in memory, larger ones block by block.
@@ -13,6 +19,7 @@ def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config
     Args:
         prediction: OME-Zarr made by stack, with channels affinity_z, affinity_y, affinity_x, foreground.
         output: OME-Zarr of labels, uint32 (z, y, x): cells 1..n from the largest to the smallest, 0 none.
+        image: OME-Zarr made by ingest: where it is blank (padding) there is no cell. Without it every voxel holds data.
     """
     import math
 
@@ -24,6 +31,7 @@ def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config
     if missing := [name for name in (*NEAREST, FOREGROUND) if name not in source.channels]:
         found = f"channels {', '.join(source.channels) or 'none'}"
         raise InputError(prediction, found, f"a prediction with {', '.join(missing)}: of a network for em")
+    voxels = volume.open_image(image, shape=source.shape).array if image else None
     with files.whole(output) as private:
         array = volume.create(
             private,
@@ -33,15 +41,16 @@ def run(prediction: Path, output: Path, *, settings: config.Agglomerate = config
             attributes=source.attributes,
         )
         if math.prod(source.shape) <= settings.whole_voxels or settings.method != "multicut":
-            labels = _in_one(source, settings)
+            labels = _in_one(source, voxels, settings)
             array[:], cells = labels, int(labels.max())
         else:
-            cells = _in_blocks(source, array, settings)
+            cells = _in_blocks(source, voxels, array, settings)
     print(f"{output}: {cells} cells")
 
 
-def _in_one(source, settings: config.Agglomerate):
+def _in_one(source, image, settings: config.Agglomerate):
     from pipeline import instances
+    from pipeline.intensity.blank import blank
 
     return instances.segment(
         {name: source.channel(name) for name in source.channels},
@@ -54,10 +63,11 @@ def _in_one(source, settings: config.Agglomerate):
         min_foreground=settings.min_foreground,
         restrict=settings.restrict,
         min_size_um3=settings.min_size_um3,
+        blank=None if image is None else blank(image[:]),
     )
 
 
-def _in_blocks(source, array, settings: config.Agglomerate) -> int:
+def _in_blocks(source, image, array, settings: config.Agglomerate) -> int:
     from pipeline import instances
     from pipeline.instances import blockwise
     from pipeline.volume import ChannelView
@@ -83,4 +93,5 @@ def _in_blocks(source, array, settings: config.Agglomerate) -> int:
         min_foreground=settings.min_foreground,
         restrict=settings.restrict,
         min_size_um3=settings.min_size_um3,
+        image=image,
     )

@@ -3,7 +3,8 @@
 
 rule agglomerate:
     input:
-        f"{RESULTS}/{{sample}}/prediction.zarr",
+        prediction=f"{RESULTS}/{{sample}}/prediction.zarr",
+        image=volume("image.zarr"),
     output:
         directory(f"{RESULTS}/{{sample}}/labels.zarr"),
     log:
@@ -21,7 +22,8 @@ rule agglomerate:
         version=VERSIONS["agglomerate"],
         options=stage_options("agglomerate"),
     shell:
-        "python -m pipeline agglomerate {input:q} {output:q} {params.options} > {log:q} 2>&1"
+        "python -m pipeline agglomerate {input.prediction:q} {output:q} --image {input.image:q} {params.options}"
+        " > {log:q} 2>&1"
 
 
 rule skeletonize:

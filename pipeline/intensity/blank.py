@@ -1,0 +1,22 @@
+"""Which voxels of a dense image hold no data: padding around what was turned or aligned, and what was cut away."""
+
+import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
+
+# Pixels: in so large a square an image of tissue has some noise; REACH of them decide about a voxel, each way.
+SIDE = 15
+REACH = SIDE - 1
+
+
+def blank(planes: np.ndarray) -> np.ndarray:
+    """bool (z, y, x): voxels in a square of SIDE x SIDE pixels of their plane that are all alike, whatever their value.
+
+    planes: (z, y, x) of any type, as stored. Beyond the border of a plane its outermost pixels repeat, so that
+    padding is found from half a square on there.
+    """
+    found = np.zeros(planes.shape, bool)
+    for plane, here in zip(planes, found):
+        alike = maximum_filter(plane, SIDE, mode="nearest") == minimum_filter(plane, SIDE, mode="nearest")
+        if alike.any():
+            maximum_filter(alike, SIDE, output=here, mode="constant")
+    return found
