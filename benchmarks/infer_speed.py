@@ -64,8 +64,7 @@ def main() -> None:
     left, right = torch.rand(2, SIDE, SIDE)
     volume = np.random.default_rng(0).random((8, 512, 512), np.float32)
     grid = network.contract.grid(volume.shape, overlap=0.25)
-    plan = blocks.make_plan(np.ones(grid.counts, bool), grid, plane=2048, voxels=4_000_000)
-    (whole,) = plan.blocks
+    whole = blocks.whole(grid)
     grey = blocks.read_clamped(volume, grid.reach(whole))
     with torch.inference_mode():
         taps = module.encoder(window, after=module.after)

@@ -143,10 +143,10 @@ def read_levels(path: Path) -> Levels:
 
 def read_light(path: Path, *, shape: tuple[int, int, int]) -> Light:
     """The light of an image that ingest made, in memory. InputError where its shape is not that of its prediction."""
-    return Light(open_image(path, shape=shape).array[:], read_levels(path))
+    return Light(open_like(path, shape=shape).array[:], read_levels(path))
 
 
-def open_image(path: Path, *, shape: tuple[int, int, int]) -> Volume:
+def open_like(path: Path, *, shape: tuple[int, int, int]) -> Volume:
     """An image that ingest made. InputError where its shape is not that of its prediction."""
     image = open_volume(path)
     if image.shape != shape:

@@ -17,6 +17,7 @@ def write_sheet(folder: Path, *rows: str, header: str = "sample image voxel_size
 
 
 def problems(folder: Path) -> list[str]:
+    """The lines of the error that a dataset is refused with."""
     with pytest.raises(InputError) as error:
         discover(folder)
     return str(error.value).splitlines()

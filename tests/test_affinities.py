@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from pipeline import blocks
 from pipeline.network.affinities import (
+    DEEPEST,
     MERGES,
     PRESETS,
     SHORT,
@@ -20,7 +21,7 @@ from pipeline.network.affinities import (
     merge_up,
     z_pooling,
 )
-from pipeline.network.contract import Contract
+from pipeline.network.contract import PIXELS, Contract
 from pipeline.training import sections
 from pipeline.training.affinities import (
     AffinityTask,
@@ -403,6 +404,7 @@ def test_a_volumetric_network_reads_no_wider_than_the_volume_in_steps_of_16_pixe
     about = Contract((32, 128, 128), (32, 128, 128), ("affinity_z",), "", ((0.0,) * 3,) * 2, False, {}, {})
     grid = about.grid(shape, overlap=0.5)
     assert grid.window == grid.core == window
+    assert PIXELS == 2**DEEPEST
 
 
 def test_a_slice_segmenter_reads_its_window_of_any_volume():

@@ -31,7 +31,7 @@ def run(
     if missing := [name for name in (*NEAREST, FOREGROUND) if name not in source.channels]:
         found = f"channels {', '.join(source.channels) or 'none'}"
         raise InputError(prediction, found, f"a prediction with {', '.join(missing)}: of a network for em")
-    voxels = volume.open_image(image, shape=source.shape).array if image else None
+    voxels = volume.open_like(image, shape=source.shape).array if image else None
     with files.whole(output) as private:
         array = volume.create(
             private,
