@@ -89,19 +89,19 @@ class Plan:
         return self.grid.shape
 
 
-def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float) -> Grid:
-    """The grid of a volume. overlap: of neighbouring cores at least, a fraction of a side.
+def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float, least: bool = False) -> Grid:
+    """The grid of a volume. overlap: of neighbouring cores, a fraction of a side.
 
-    As few cores as that asks for, in the least even steps that cover the volume: what a window sees beyond its end are
-    the last voxels repeated.
+    least: as many cores in the least even steps that cover the volume, so that they overlap more and the last window
+    hardly looks beyond its end, where the last voxels repeat.
     """
-    z, y, x = (
-        _step(size, edge, max(1, round(edge * (1 - overlap)))) for size, edge in zip(shape, core, strict=True)
-    )
+    z, y, x = (max(1, round(edge * (1 - overlap))) for edge in core)
+    if least:
+        z, y, x = (_least_step(*axis) for axis in zip(shape, core, (z, y, x), strict=True))
     return Grid(shape, window, core, stride=(z, y, x))
 
 
-def _step(size: int, core: int, longest: int) -> int:
+def _least_step(size: int, core: int, longest: int) -> int:
     """The least step at which cores cover an axis that are as few as with the longest one; that for a single core."""
     gaps = len(grid_starts(size, core, longest)) - 1
     return math.ceil((size - core) / gaps) if gaps else longest

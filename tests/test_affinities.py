@@ -409,4 +409,5 @@ def test_a_volumetric_network_reads_no_wider_than_the_volume_in_steps_of_16_pixe
 
 def test_a_slice_segmenter_reads_its_window_of_any_volume():
     about = Contract((5, 128, 128), (1, 128, 128), ("neurite",), "", ((0.0,) * 3,) * 2, True, {}, {})
-    assert about.grid((9, 60, 200), overlap=0.25).window == (5, 128, 128)
+    grid = about.grid((9, 60, 200), overlap=0.25)
+    assert (grid.window, grid.stride) == ((5, 128, 128), (1, 96, 96))

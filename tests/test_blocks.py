@@ -67,7 +67,7 @@ def test_equal_steps_cover_the_axis_and_are_the_same_for_a_longer_one(size, wind
 @pytest.mark.parametrize("shape", [(7, 41, 33), (13, 16, 65), (2, 5, 7)])
 def test_nothing_depends_on_how_a_volume_with_fitted_steps_is_cut(shape, core, overlap):
     image = np.random.default_rng(0).random(shape, np.float32)
-    grid = blocks.make_grid(shape, window=(core[0] + 4, *core[1:]), core=core, overlap=overlap)
+    grid = blocks.make_grid(shape, window=(core[0] + 4, *core[1:]), core=core, overlap=overlap, least=True)
     run, block = core_of(grid), blocks.whole(grid)
     (alone,) = predict_block(run, blocks.read_clamped(image, grid.reach(block)), block, grid)
     np.testing.assert_array_equal(whole(run, image, grid, plane=9, voxels=300), alone)
@@ -79,7 +79,7 @@ def test_nothing_depends_on_how_a_volume_with_fitted_steps_is_cut(shape, core, o
     overlap=st.sampled_from([0, 0.25, 0.5, 0.75]),
 )
 def test_the_cores_of_a_volume_are_as_few_as_their_overlap_asks_for_in_the_least_steps(size, core, overlap):
-    grid = blocks.make_grid((1, 1, size), window=(1, 1, core), core=(1, 1, core), overlap=overlap)
+    grid = blocks.make_grid((1, 1, size), window=(1, 1, core), core=(1, 1, core), overlap=overlap, least=True)
     longest, count = max(1, round(core * (1 - overlap))), grid.counts[2]
     assert count == len(blocks.grid_starts(size, core, longest)) and grid.stride[2] <= longest
     beyond = (count - 1) * grid.stride[2] + core - size

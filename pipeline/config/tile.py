@@ -8,7 +8,7 @@ class Tile(Settings):
 
     overlap: float = setting(
         0.25,
-        "Least overlap of neighbouring windows in plane, a fraction of a side (light microscopy).",
+        "Overlap of neighbouring windows in plane, a fraction of a side (light microscopy).",
         why="the least at which no seam is seen in a probability map; .5 costs 1.8 times the time",
         ge=0,
         le=0.75,

@@ -48,7 +48,7 @@ class Contract:
         """The windows over a volume; overlap: see `blocks.make_grid`.
 
         A volumetric network that answers for all it reads has norms that see the whole window: it reads none wider
-        than the volume (docs/em.md).
+        than the volume, and as little as even steps allow beyond its end (docs/em.md).
         """
         window, core = self.window, self.core
         if self.volumetric and core == window:
@@ -57,7 +57,7 @@ class Contract:
                 min(edge, max(PIXELS, size - size % PIXELS)) for edge, size in zip(edges, shape[1:])
             )
             window = core = depth, height, width
-        return blocks.make_grid(shape, window=window, core=core, overlap=overlap)
+        return blocks.make_grid(shape, window=window, core=core, overlap=overlap, least=self.volumetric)
 
     @property
     def directions(self) -> dict[int, tuple[int, int]]:
