@@ -1,6 +1,9 @@
-"""A stack as other microscopes and people would have left it: F1 after each change. And noise without a neurite.
+"""A stack as other microscopes and people would have left it: F1 after each change, and with voxels of other sizes.
+
+And noise without a neurite.
 
 python benchmarks/changed.py stack IMAGE REFERENCE --voxel-size 1.0,0.33,0.33 [--root x,y,z] [--only "step of 60; salt"]
+python benchmarks/changed.py sizes IMAGE REFERENCE --voxel-size 1.0,0.33,0.33 [--root x,y,z] [--only "1,2,2;1,1/3,1/3"]
 python benchmarks/changed.py noise [--shape 64,512,512] [--only gauss,poisson]
 
 Every image goes through all stages in this process, with default settings.
@@ -8,6 +11,7 @@ Every image goes through all stages in this process, with default settings.
 
 import io
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import cyclopts
@@ -15,8 +19,9 @@ import numpy as np
 from scipy import ndimage
 from simulated import WEIGHTS, f1, quiet, seen
 
-from pipeline import config, images, swc
+from pipeline import config, images, intensity, swc
 from pipeline.errors import InputError
+from pipeline.swc import Tree
 from pipeline.tracing import neuron
 
 AMPLITUDES = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
@@ -127,6 +132,61 @@ def stack(
         view = quiet(seen, changed, size, weights)
         made = neuron.trace(view.labels, view.field, config.Trace(), root_zyx=begins and begins[::-1]).neurons
         print(f"{name}\t{f1(made[0].tree, tree) if made else 0.0:.3f}", flush=True)
+
+
+# Factors of the voxel's edges, z, y, x: several voxels are made one, or one is made several.
+SIZES = (
+    "1,1,1",
+    "1,2,2",
+    "1,3,3",
+    "2,1,1",
+    "3,1,1",
+    "1/2,1,1",
+    "1/5,1,1",
+    "1,1/2,1/2",
+    "1,1/3,1/3",
+    "1,1/4,1/4",
+    "1,1/6,1/6",
+)
+
+
+@app.command
+def sizes(
+    image: Path,
+    reference: Path,
+    *,
+    voxel_size: str,
+    reference_unit: str = "voxel",
+    root: str = "",
+    only: str = "",
+    weights: Path = WEIGHTS,
+) -> None:
+    """F1 at 1.5 um of an 8-bit stack whose voxels are larger (means) or finer (linear). only: some of SIZES."""
+    voxels = np.asarray(images.open_image(image).array[:])
+    size = config.parse_triple("--voxel-size", voxel_size)
+    begins = config.parse_triple("--root", root, positive=False)
+    assert size is not None
+    tree = swc.read(reference, unit=reference_unit, voxel_size=size)
+    print("voxels (z,y,x)\tum\tF1", flush=True)
+    for name in _asked(only, ";", dict.fromkeys(SIZES)):
+        factor = [float(Fraction(each)) for each in name.split(",")]
+        larger = tuple(max(1, round(each)) for each in factor)
+        part = voxels[tuple(slice(n // step * step) for n, step in zip(voxels.shape, larger))]
+        made = intensity.binned(part.astype(np.float32), larger)
+        finer = [max(1.0, 1 / each) for each in factor]
+        made = as_bytes(ndimage.zoom(made, finer, order=1, mode="nearest", grid_mode=True))
+        own = tuple(edge * each for edge, each in zip(size, factor))
+        # The middle of the first voxel is 0, and has moved.
+        moved = [(each - edge) / 2 for each, edge in zip(own, size)][::-1]
+        here = Tree(tree.xyz - moved, tree.radius, tree.parent, tree.type)
+        start = None
+        if begins:
+            voxel = (np.multiply(begins[::-1], size) - moved[::-1]) / own
+            start = tuple(np.clip(voxel, 0, np.array(made.shape) - 1).tolist())
+        view = quiet(seen, made, own, weights)
+        found = neuron.trace(view.labels, view.field, config.Trace(), root_zyx=start).neurons
+        told = ", ".join(f"{each:.3g}" for each in own)
+        print(f"{name}\t{told}\t{f1(found[0].tree, here) if found else 0.0:.3f}", flush=True)
 
 
 def normal(shape, amplitude, rng):

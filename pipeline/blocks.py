@@ -79,10 +79,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """The grid of a volume, and the blocks that it is cut into."""
+    """The grid of a volume, and the blocks that it is cut into.
+
+    binning: voxels of the image (z, y, x) that are one of the grid's (see `Contract.binning`). noise: what is left of
+    the image's noise in their mean, a share. fill: what the network sees where the image is blank; None: the image.
+    """
 
     grid: Grid
     blocks: list[Block]
+    binning: Zyx = (1, 1, 1)
+    noise: float = 1.0
+    fill: float | None = None
 
     @property
     def shape(self) -> Zyx:
@@ -156,8 +163,20 @@ def core_boxes(
     return [((z0, y0, x0), (z1, y1, x1)) for z0, z1 in slabs for y0, y1 in rows for x0, x1 in columns]
 
 
-def make_plan(signal: np.ndarray, grid: Grid, *, plane: int, voxels: int) -> Plan:
-    """Cut a volume into blocks. signal: bool (z, y, x) over the grid, which windows need the network."""
+def make_plan(
+    signal: np.ndarray,
+    grid: Grid,
+    *,
+    plane: int,
+    voxels: int,
+    binning: Zyx = (1, 1, 1),
+    noise: float = 1.0,
+    fill: float | None = None,
+) -> Plan:
+    """Cut a volume into blocks. signal: bool (z, y, x) over the grid, which windows need the network.
+
+    binning, noise, fill: see `Plan`.
+    """
     # Slices that the windows over a block read beside it: the margin, and where cores overlap most of a core each way.
     depth, *edges = grid.core
     halo = grid.window[0] - depth + 2 * (depth - 1)
@@ -169,7 +188,7 @@ def make_plan(signal: np.ndarray, grid: Grid, *, plane: int, voxels: int) -> Pla
         found = np.argwhere(signal[np.ix_(*touching)])
         z, y, x = (indices[column] for indices, column in zip(touching, found.T))
         blocks.append(Block(start, stop, list(zip(z.tolist(), y.tolist(), x.tolist()))))
-    return Plan(grid, blocks)
+    return Plan(grid, blocks, binning, noise, fill)
 
 
 def whole(grid: Grid) -> Block:
@@ -198,7 +217,8 @@ def overlap_of(start: Zyx, stop: Zyx, block: Block) -> tuple[tuple[slice, ...], 
 def plan_text(plan: Plan) -> str:
     """JSON, one block a line; the inverse of `read_plan`."""
     lines = ",\n".join(json.dumps(asdict(block), separators=(",", ":")) for block in plan.blocks)
-    return json.dumps({"grid": asdict(plan.grid)})[:-1] + f', "blocks": [\n{lines}\n]}}\n'
+    head = {"grid": asdict(plan.grid), "binning": plan.binning, "noise": plan.noise, "fill": plan.fill}
+    return json.dumps(head)[:-1] + f', "blocks": [\n{lines}\n]}}\n'
 
 
 def read_plan(path: Path) -> Plan:
@@ -208,7 +228,8 @@ def read_plan(path: Path) -> Plan:
         Block(tuple(block["start"]), tuple(block["stop"]), [tuple(w) for w in block["windows"]])
         for block in content["blocks"]
     ]
-    return Plan(Grid(**{name: tuple(value) for name, value in content["grid"].items()}), blocks)
+    grid = Grid(**{name: tuple(value) for name, value in content["grid"].items()})
+    return Plan(grid, blocks, tuple(content["binning"]), content["noise"], content["fill"])
 
 
 def _even_cut(size: int, longest: int) -> list[tuple[int, int]]:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pipeline import blocks, intensity
 from pipeline.blocks import Grid
+from pipeline.intensity import UNBINNED
 from pipeline.network.predict import predict_block
-from pipeline.stages.tile import windows_with_signal
+from pipeline.stages.tile import binned_planes, windows_with_signal
 
 
 def slices(shape, *, depth=5, edge=16, stride=12):
@@ -218,9 +219,9 @@ def test_windows_without_signal_are_skipped_and_a_dim_neurite_is_none_of_them():
     image = background + noise * rng.standard_normal((9, 128, 128))
     grid = slices(image.shape, edge=32, stride=24)
     level = levels(image.shape, background, noise)
-    assert not windows_with_signal(Chunked(image), level, 2.0, grid).any()
+    assert not windows_with_signal(binned_planes(Chunked(image), level, UNBINNED), 2.0, grid).any()
     image[4, 40:43, :] += 3 * noise  # three pixels wide, three sigma bright, in one slice only
-    signal = windows_with_signal(Chunked(image), level, 2.0, grid)
+    signal = windows_with_signal(binned_planes(Chunked(image), level, UNBINNED), 2.0, grid)
     starts = blocks.grid_starts(128, 32, 24)
     crossed = (starts < 43) & (starts + 32 > 40)
     assert signal[2:7, crossed].all(), "every window that sees the neurite, in all slices that look at it"
@@ -236,9 +237,7 @@ def test_every_plane_is_read_once_a_slab_at_a_time():
                 read.append(key)
             return np.asarray(self)[key]
 
-    windows_with_signal(
-        np.zeros((9, 64, 64)).view(Counted), levels((9, 64, 64), 0.0, 1.0), 1.0, slices((9, 64, 64))
-    )
+    list(binned_planes(np.zeros((9, 64, 64)).view(Counted), levels((9, 64, 64), 0.0, 1.0), UNBINNED))
     assert [(z.start, z.stop) for z in read] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
 
 
@@ -263,7 +262,8 @@ def test_exactly_the_windows_that_see_a_bright_place_hold_signal(grid_of, shape,
     image = np.zeros(shape)
     image[voxel] = 9.0
     grid = grid_of(shape)
-    signal = windows_with_signal(Chunked(image), levels(shape, 0.0, 1.0), 0.5, grid)
+    planes = binned_planes(Chunked(image), levels(shape, 0.0, 1.0), UNBINNED)
+    signal = windows_with_signal(planes, 0.5, grid)
     for index in np.ndindex(*grid.counts):
         first = np.multiply(index, grid.stride) - grid.margin
         # The mean of 3 x 3 pixels is bright in the pixels beside the bright one too.

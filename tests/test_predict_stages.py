@@ -163,7 +163,7 @@ def test_blocks_of_a_killed_run_are_not_mixed_with_those_of_another(made, tmp_pa
 
 
 def test_more_blocks_than_a_process_may_open_become_one_volume(made, tmp_path):
-    shape = (20, 50, 50)
+    shape = volume.open_volume(made / "image.zarr").shape
     grid = blocks.Grid(shape=shape, window=(1, 5, 5), core=(1, 5, 5), stride=(1, 5, 5))
     plan = blocks.make_plan(np.zeros(grid.counts, bool), grid, plane=5, voxels=250)
     voxels = np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8)

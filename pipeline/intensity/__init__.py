@@ -36,6 +36,7 @@ Box = list[tuple[int, int]]
 LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
 # Sigma: where grey is 0, and the least light at which it may be 1.
 BLACK, DARKEST_WHITE = 1.0, 40.0
+UNBINNED = (1, 1, 1)
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 
 
@@ -132,22 +133,40 @@ def curve(sigmas: np.ndarray) -> np.ndarray:
     return np.minimum(grey * np.float32(1 / np.arcsinh(WHITE / KNEE)), 1)
 
 
-def grey(voxels: np.ndarray, level: Levels, box: Box | None = None, *, rule: str = "share 1") -> np.ndarray:
-    """What the network sees of counts: float32 in [0, 1], shape of `voxels`.
+def grey(
+    voxels: np.ndarray,
+    level: Levels,
+    box: Box | None = None,
+    *,
+    rule: str = "share 1",
+    binning: tuple[int, int, int] = UNBINNED,
+    noise: float = 1.0,
+) -> np.ndarray:
+    """What the network sees of counts: float32 in [0, 1], shape of `voxels`, of means of `binning` voxels.
 
     level: of the whole volume (ingest), never of a window: an empty window stays empty and no result depends on how
-    the volume was cut. box: see `above`. rule: the name of one of LEVELS, as the weights say.
+    the volume was cut. box: see `above`. rule: the name of one of LEVELS, as the weights say. noise: what is left of
+    the noise in the means (`noise_left`).
     """
     if rule not in LEVELS:
         raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
-    return LEVELS[rule](voxels, level, box)
+    box = box or [(0, n) for n in voxels.shape]
+    seen = np.empty([n // step for n, step in zip(voxels.shape, binning)], np.float32)
+    # As many planes at a time as make one: counts of a whole block, which is many times larger, are not held.
+    for at, plane in enumerate(seen):
+        first, stop = at * binning[0], (at + 1) * binning[0]
+        here = [(box[0][0] + first, box[0][0] + stop), *box[1:]]
+        plane[:] = LEVELS[rule](voxels[first:stop], level, here, binning, noise)[0]
+    return seen
 
 
-def above_share(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+def above_share(
+    voxels: np.ndarray, level: Levels, box: Box, binning: tuple[int, int, int], noise: float
+) -> np.ndarray:
     """`share` of the light above the background: for light microscopy."""
-    counts = _above_counts(voxels, level, box or [(0, n) for n in voxels.shape])
-    sigmas = np.divide(counts, np.float32(level.summary["noise"]), out=counts)
-    return share(sigmas, level.brightest, cleaned=level.cleaned)
+    counts = binned(_above_counts(voxels, level, box), binning)
+    sigmas = np.divide(counts, np.float32(level.summary["noise"] * noise), out=counts)
+    return share(sigmas, level.brightest / noise, cleaned=level.cleaned)
 
 
 def share(sigmas: np.ndarray, brightest: float, *, cleaned: bool) -> np.ndarray:
@@ -162,12 +181,15 @@ def share(sigmas: np.ndarray, brightest: float, *, cleaned: bool) -> np.ndarray:
     return np.sqrt(light, out=light)
 
 
-def as_stored(voxels: np.ndarray, level: Levels, box: Box | None = None) -> np.ndarray:
+def as_stored(
+    voxels: np.ndarray, level: Levels, box: Box, binning: tuple[int, int, int], noise: float
+) -> np.ndarray:
     """Bytes as shares of 255, anything else between the volume's darkest and brightest voxels.
 
     Electron microscopes' volumes are delivered as bytes with an even contrast: taken as they are.
     """
-    return voxels.astype(np.float32) / 255 if voxels.dtype == np.uint8 else _share(voxels, level)
+    grey = voxels.astype(np.float32) / 255 if voxels.dtype == np.uint8 else _share(voxels, level)
+    return binned(grey, binning)
 
 
 def _share(voxels: np.ndarray, level: Levels) -> np.ndarray:
@@ -197,10 +219,36 @@ def doubts(summary: dict[str, float]) -> list[str]:
 
 
 # Rules by which counts become grey, named in the header of the weights that were trained with them.
-LEVELS: dict[str, Callable[[np.ndarray, Levels, Box | None], np.ndarray]] = {
+LEVELS: dict[str, Callable[[np.ndarray, Levels, Box, tuple[int, int, int], float], np.ndarray]] = {
     "share 1": above_share,
     "bytes 1": as_stored,
 }
+
+
+def binned(voxels: np.ndarray, binning: tuple[int, int, int]) -> np.ndarray:
+    """float32: means of so many voxels along z, y and x; `voxels` (z, y, x) where none are averaged.
+
+    The sides of `voxels` are multiples of `binning`.
+    """
+    if binning == UNBINNED:
+        return voxels
+    parts = [side for n, step in zip(voxels.shape, binning) for side in (n // step, step)]
+    return voxels.reshape(parts).mean((1, 3, 5), dtype=np.float32)
+
+
+def noise_left(sigmas: np.ndarray, binning: tuple[int, int, int]) -> float:
+    """The share of the noise that means of `binning` voxels keep, by the spread of the darker half of both.
+
+    sigmas: `above` of whole planes, sides multiples of binning. White noise keeps 1 / sqrt(n) of n voxels; the noise of
+    an image that was enlarged or smoothed keeps all. 1 where nothing spreads (a background that was cut away).
+    """
+    spread = [_darker_spread(each) for each in (sigmas, binned(sigmas, binning))]
+    return min(1.0, spread[1] / spread[0]) if min(spread) > 0 else 1.0
+
+
+def _darker_spread(values: np.ndarray) -> float:
+    dark, middle = np.percentile(values, (16, 50))
+    return float(middle - dark)
 
 
 def measure(volume: np.ndarray) -> Levels:

@@ -1,11 +1,35 @@
 """Which voxels of a dense image hold no data: padding around what was turned or aligned, and what was cut away."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
 # Pixels: in so large a square an image of tissue has some noise; REACH of them decide about a voxel, each way.
 SIDE = 15
 REACH = SIDE - 1
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An image (z, y, x; numpy or zarr) with `value` where it is blank, read by boxes."""
+
+    image: Any
+    value: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.image.shape
+
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        z, y, x = box
+        rows, columns = (slice(max(side.start - REACH, 0), side.stop + REACH) for side in (y, x))
+        wide = np.asarray(self.image[z, rows, columns])
+        filled = np.where(blank(wide), wide.dtype.type(self.value), wide)
+        return filled[:, y.start - rows.start :, x.start - columns.start :][
+            :, : y.stop - y.start, : x.stop - x.start
+        ]
 
 
 def blank(planes: np.ndarray) -> np.ndarray:

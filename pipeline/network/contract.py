@@ -1,6 +1,7 @@
 """What any network says of itself, in the header of its weights file and nowhere else. Read without torch."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ ENTRY = "stack2swc"
 ALLOWED = 'a weights file made by train, or an empty name ("") to train one on the dataset first'
 # Longer than any header of ours; a length beyond it is that of another kind of file.
 HEADER_BYTES = 100_000_000
+
+# Voxels so many times as small or large as those that a network was trained on are unlike them.
+UNLIKE = 1.5
 
 # Volumetric networks halve the plane four times (affinities.DEEPEST; that module needs torch).
 PIXELS = 16
@@ -58,6 +62,25 @@ class Contract:
             )
             window = core = depth, height, width
         return blocks.make_grid(shape, window=window, core=core, overlap=overlap, least=self.volumetric)
+
+    def binning(self, voxel_size: tuple[float, float, float]) -> Zyx:
+        """How many voxels (z, y, x) of an image of that voxel size (um) it reads as one, their mean.
+
+        Of finer voxels than it was trained on it sees too little at once. As many as are no larger together than the
+        smallest of these, or the least that are no longer unlike it.
+        """
+        z, y, x = (
+            max(1, math.floor(least / size + 1e-6), math.ceil(least / UNLIKE / size - 1e-6))
+            for least, size in zip(self.voxel_um[0], voxel_size, strict=True)
+        )
+        return z, y, x
+
+    def knows(self, voxel_size: tuple[float, float, float]) -> bool:
+        """Whether what it reads of an image of that voxel size (um) is like what it was trained on."""
+        read = [size * step for size, step in zip(voxel_size, self.binning(voxel_size), strict=True)]
+        return all(
+            a / UNLIKE <= size <= UNLIKE * b for a, size, b in zip(self.voxel_um[0], read, self.voxel_um[1])
+        )
 
     @property
     def directions(self) -> dict[int, tuple[int, int]]:

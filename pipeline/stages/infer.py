@@ -15,6 +15,7 @@ from pipeline.blocks import Block, Plan
 from pipeline.config.infer import Infer
 from pipeline.errors import InputError
 from pipeline.files import rename_directory, whole, write_json
+from pipeline.intensity.blank import Filled
 from pipeline.stages import VERSIONS
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def run(
     source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
     network = model.load(weights, device=device, precision=settings.precision, views=settings.views)
     wanted = network.contract.grid(cut.grid.shape, overlap=0)
-    if (wanted.window, wanted.core) != (cut.grid.window, cut.grid.core):
+    if network.contract.binning(source.voxel_size) != cut.binning or (wanted.window, wanted.core) != (
+        cut.grid.window,
+        cut.grid.core,
+    ):
         raise InputError(plan, "made for another network", f"a plan that tile made with {weights}")
     warnings = _unlike_training(network, source)
     for said in warnings:
@@ -101,9 +105,12 @@ def _predict(
     channels = len(network.contract.channels)
     if not block.windows:
         return np.zeros((channels, *block.shape), np.float32)
-    box = plan.grid.reach(block)
-    voxels = blocks.read_clamped(source.array, box)
-    grey = intensity.grey(voxels, level, box, rule=network.contract.levels)
+    box = [(a * step, b * step) for (a, b), step in zip(plan.grid.reach(block), plan.binning)]
+    array = source.array if plan.fill is None else Filled(source.array, plan.fill)
+    voxels = blocks.read_clamped(array, box)
+    grey = intensity.grey(
+        voxels, level, box, rule=network.contract.levels, binning=plan.binning, noise=plan.noise
+    )
     return network.predict(grey, block, plan.grid, batch=batch, told=told)
 
 
@@ -117,10 +124,10 @@ def _is_whole(folder: Path, names: list[str], digest: str) -> bool:
 
 
 def _unlike_training(network: "Network", source: volume.Volume) -> list[str]:
-    """A sentence where the voxels are smaller or larger than those that the network was trained on."""
-    low, high = network.contract.voxel_um
-    if all(a / 1.5 <= size <= 1.5 * b for a, size, b in zip(low, source.voxel_size, high)):
+    """A sentence where the voxels are larger than those that the network was trained on."""
+    if network.contract.knows(source.voxel_size):
         return []
+    low, high = network.contract.voxel_um
     return [f"voxels of {source.voxel_size} um (z,y,x): the network was trained on {low} to {high}"]
 
 

@@ -1,5 +1,6 @@
 """tile: which windows of a volume the network must look at, cut into blocks."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ from pipeline import blocks, intensity, volume
 from pipeline.blocks import Grid
 from pipeline.config.tile import Tile
 from pipeline.files import write_text
+from pipeline.intensity.blank import blank
 from pipeline.network import contract
+
+# Places along z at which noise and grey are measured.
+LOOKS = 9
 
 
 def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) -> None:
@@ -21,32 +26,89 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
     """
     source, network = volume.open_volume(image), contract.read(weights)
     overlap = settings.overlap_em if network.volumetric else settings.overlap
-    grid = network.grid(source.shape, overlap=overlap)
+    binning = network.binning(source.voxel_size)
+    z, y, x = (-(-length // step) for length, step in zip(source.shape, binning))
+    grid = network.grid((z, y, x), overlap=overlap)
+    noise, fill = 1.0, None
     if network.dark_is_empty:
         level = volume.read_levels(image)
-        signal = windows_with_signal(source.array, level, settings.signal_noise / 3, grid)
+        noise = noise_left(source.array, level, binning)
+        threshold = settings.signal_noise / 3 * noise
+        signal = windows_with_signal(binned_planes(source.array, level, binning), threshold, grid)
     else:
+        fill = tissue_grey(source.array)
         signal = np.ones(grid.counts, bool)
-    plan = blocks.make_plan(signal, grid, plane=settings.block_edge, voxels=settings.block_voxels)
+    plan = blocks.make_plan(
+        signal,
+        grid,
+        plane=settings.block_edge,
+        voxels=settings.block_voxels,
+        binning=binning,
+        noise=noise,
+        fill=fill,
+    )
     write_text(output, blocks.plan_text(plan))
+    if max(binning) > 1:
+        read, least = " x ".join(map(str, binning)), network.voxel_um[0]
+        print(f"the network reads {read} voxels (z,y,x) as one: it was trained on {least} um and more")
     print(f"{signal.sum()} of {signal.size} windows hold signal, in {len(plan.blocks)} blocks")
 
 
-def windows_with_signal(array, level: intensity.Levels, threshold: float, grid: Grid) -> np.ndarray:
-    """bool (z, y, x) over the grid: windows in which the mean light of some 3 x 3 pixels exceeds `threshold` sigma.
+def binned_planes(array, level: intensity.Levels, binning: blocks.Zyx) -> Iterator[np.ndarray]:
+    """Light, in units of the noise of single voxels, of the planes that the network reads: means of `binning` voxels.
 
-    array: (z, y, x), read slab by slab. The mean of nine has a third of the noise, and a neurite is at least
-    two pixels wide: what stays below 6 sigma / 3 everywhere is less than 2 sigma bright. All slices of a window
-    count, so that a neurite is found beside a lost slice too. Padding has no light: its windows are skipped.
+    array: (z, y, x), read slab by slab.
     """
-    sides = [(0, size) for size in grid.shape[1:]]
-    planes = np.stack(
-        [
-            _plane_signal(intensity.above(plane[None], level, [(z, z + 1), *sides])[0], threshold, grid)
-            for slab in volume.slabs(array)
-            for z, plane in enumerate(array[slab], slab.start)
-        ]
-    )
+    held: list[np.ndarray] = []
+    for slab in volume.slabs(array):
+        for z, plane in enumerate(array[slab], slab.start):
+            box = [(z, z + 1), *((0, size) for size in plane.shape)]
+            held.append(intensity.above(plane[None], level, box)[0])
+            if len(held) == binning[0] or z + 1 == array.shape[0]:
+                yield intensity.binned(_whole_bins(np.stack(held), binning), binning)[0]
+                held.clear()
+
+
+def noise_left(array, level: intensity.Levels, binning: blocks.Zyx) -> float:
+    """The share of the noise that means of `binning` voxels keep, the median of LOOKS groups of planes."""
+    if binning == intensity.UNBINNED:
+        return 1.0
+    depth, sides = binning[0], [(0, size) for size in array.shape[1:]]
+    found = []
+    for z in _looks(array.shape[0] - depth):
+        box = [(z, z + depth), *sides]
+        sigmas = intensity.above(blocks.read_clamped(array, box), level, box)
+        found.append(intensity.noise_left(_whole_bins(sigmas, binning), binning))
+    return float(np.median(found))
+
+
+def tissue_grey(array) -> float:
+    """The median of what is not blank in LOOKS planes; 0 where all is.
+
+    Dense networks see it in place of padding: their norms look at the whole window.
+    """
+    known = [plane[~blank(plane)] for plane in (array[z : z + 1] for z in _looks(array.shape[0] - 1))]
+    return float(np.median(np.concatenate(known))) if any(map(len, known)) else 0.0
+
+
+def _looks(last: int) -> list[int]:
+    """LOOKS planes, evenly from the first to the last."""
+    return np.unique(np.linspace(0, max(last, 0), LOOKS).astype(int)).tolist()
+
+
+def _whole_bins(planes: np.ndarray, binning: blocks.Zyx) -> np.ndarray:
+    """Planes whose last voxels repeat until all bins are full."""
+    return np.pad(planes, [(0, -size % step) for size, step in zip(planes.shape, binning)], mode="edge")
+
+
+def windows_with_signal(planes: Iterable[np.ndarray], threshold: float, grid: Grid) -> np.ndarray:
+    """bool (z, y, x) over the grid: windows in which the mean light of some 3 x 3 pixels exceeds `threshold`.
+
+    planes: light (y, x) of each plane that the network reads. The mean of nine has a third of the noise, and a neurite
+    is at least two pixels wide: what stays below 6 sigma / 3 everywhere is less than 2 sigma bright. All slices of a
+    window count, so that a neurite is found beside a lost slice too. Padding has no light: its windows are skipped.
+    """
+    planes = np.stack([_plane_signal(plane, threshold, grid) for plane in planes])
     starts = blocks.grid_starts(grid.shape[0], grid.core[0], grid.stride[0]) - grid.margin[0]
     ends = np.minimum(starts + grid.window[0], len(planes))
     return np.stack([planes[max(a, 0) : b].any(0) for a, b in zip(starts, ends)])
