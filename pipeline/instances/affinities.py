@@ -79,6 +79,15 @@ def boundary(affinities: Mapping[str, np.ndarray], *, in_plane: bool) -> np.ndar
     return strongest
 
 
+def doubtful(least: np.ndarray) -> tuple[int, int]:
+    """How many voxels are neither within a cell nor at a membrane for sure, and how many are at one for sure.
+
+    least: any shape, uint8, the least of the nearest affinities of each voxel: between .25 and .75, below .25.
+    """
+    sure, within = CERTAIN // 4, CERTAIN - CERTAIN // 4
+    return int(((least > sure) & (least < within)).sum()), int((least <= sure).sum())
+
+
 def as_bytes(probability: np.ndarray) -> np.ndarray:
     """uint8, 0..255 = 0..1, of floating-point probabilities; uint8 stays as it is."""
     if probability.dtype == np.uint8:

@@ -73,6 +73,7 @@ def run(
             unit=unit,
             voxel_size=size,
         )
+        doubts += [said for said in _warned(prediction) if said not in doubts]
     else:
         terms = _terms(unit, prediction_unit or unit, size, extent, settings)
         if prediction.is_dir() and not matched:
@@ -118,6 +119,13 @@ def _from_image(
     made = {name: network.get(name) for name in PROVENANCE}
     doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
     return size or source.voxel_size, extent or source.shape, made, doubts
+
+
+def _warned(path: Path) -> list[str]:
+    """What a volume of ours warns of; of another kind nothing."""
+    from pipeline import volume
+
+    return volume.open_volume(path).attributes.get("warnings", []) if (path / "zarr.json").exists() else []
 
 
 def _of_labels(
