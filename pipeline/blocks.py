@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import InputError
+
 Zyx = tuple[int, int, int]
 
 
@@ -94,6 +96,11 @@ class Plan:
     @property
     def shape(self) -> Zyx:
         return self.grid.shape
+
+    def check(self, path: Path, image: Zyx) -> None:
+        """InputError unless the plan, of this file, is of an image of that shape."""
+        if tuple(-(-length // step) for length, step in zip(image, self.binning)) != self.shape:
+            raise InputError(path, f"a plan of {self.shape} voxels (z,y,x)", f"one of the image's {image}")
 
 
 def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float, least: bool = False) -> Grid:
@@ -199,11 +206,14 @@ def whole(grid: Grid) -> Block:
 def read_clamped(array, ranges: list[tuple[int, int]]) -> np.ndarray:
     """Read a box, (first, stop) in z, y, x, of an array (numpy or zarr); what lies outside repeats the edge."""
     inside = [
-        (max(first, 0), min(stop, size)) for (first, stop), size in zip(ranges, array.shape, strict=True)
+        (min(max(first, 0), size - 1), max(min(stop, size), 1))
+        for (first, stop), size in zip(ranges, array.shape, strict=True)
     ]
     box = array[tuple(slice(*each) for each in inside)]
-    pad = [(low - first, stop - high) for (first, stop), (low, high) in zip(ranges, inside, strict=True)]
-    return np.pad(box, pad, mode="edge")
+    for axis, ((first, stop), (low, high)) in enumerate(zip(ranges, inside, strict=True)):
+        if (first, stop) != (low, high):
+            box = box.take(np.clip(np.arange(first, stop), low, high - 1) - low, axis)
+    return box
 
 
 def overlap_of(start: Zyx, stop: Zyx, block: Block) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
@@ -224,6 +234,8 @@ def plan_text(plan: Plan) -> str:
 def read_plan(path: Path) -> Plan:
     """Read what `plan_text` gave."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    if "binning" not in content:
+        raise InputError(path, "a plan of an older version", "one that tile made")
     blocks = [
         Block(tuple(block["start"]), tuple(block["stop"]), [tuple(w) for w in block["windows"]])
         for block in content["blocks"]

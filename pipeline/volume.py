@@ -47,6 +47,12 @@ class Volume:
         depth, height, width = self.array.shape[-3:]
         return depth, height, width
 
+    @property
+    def binning(self) -> tuple[int, int, int]:
+        """Of a prediction: voxels (z, y, x) of the image that are one of its own (see stack)."""
+        z, y, x = self.attributes.get("network", {}).get("binning", (1, 1, 1))
+        return z, y, x
+
     def channel(self, name: str) -> np.ndarray:
         """(z, y, x) of one channel, whole in memory; InputError where there is none of this name."""
         if name not in self.channels:
@@ -68,6 +74,23 @@ class ChannelView:
 
     def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
         return self.array[(self.index, *box)]
+
+
+@dataclass(frozen=True)
+class EveryNth:
+    """One of every so many voxels (z, y, x) of an array, read by boxes."""
+
+    array: ZarrArray
+    steps: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(-(-length // step) for length, step in zip(self.array.shape, self.steps))
+
+    def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
+        return self.array[
+            tuple(slice(side.start * step, side.stop * step, step) for side, step in zip(box, self.steps))
+        ]
 
 
 def create(
@@ -146,14 +169,24 @@ def read_light(path: Path, *, shape: tuple[int, int, int]) -> Light:
     return Light(open_like(path, shape=shape).array[:], read_levels(path))
 
 
-def open_like(path: Path, *, shape: tuple[int, int, int]) -> Volume:
-    """An image that ingest made. InputError where its shape is not that of its prediction."""
-    image = open_volume(path)
-    if image.shape != shape:
-        raise InputError(
-            path, f"shapes {image.shape} of the image and {shape} of prediction", "two equal shapes"
-        )
-    return image
+def open_like(
+    path: Path, *, shape: tuple[int, int, int], binning: tuple[int, int, int] = (1, 1, 1), what: str = "image"
+) -> Volume:
+    """An image that ingest made, or labels. InputError where its shape is not that of its prediction.
+
+    binning: of the prediction (`Volume.binning`). what: it is, for the message.
+    """
+    found = open_volume(path)
+    if tuple(-(-length // step) for length, step in zip(found.shape, binning)) != shape:
+        told = f"shapes {found.shape} of the {what} and {shape} of prediction"
+        raise InputError(path, told, _allowed(binning))
+    return found
+
+
+def _allowed(binning: tuple[int, int, int]) -> str:
+    if binning == (1, 1, 1):
+        return "two equal shapes"
+    return f"{' x '.join(map(str, binning))} voxels of the first for one of the second"
 
 
 def open_volume(path: Path) -> Volume:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline import blocks, intensity, volume
-from pipeline.instances import affinities
+from pipeline import blocks, config, intensity, volume
+from pipeline.errors import InputError
 from pipeline.intensity import Levels
 from pipeline.intensity.blank import Filled, blank
 from pipeline.network import contract
-from pipeline.stages import infer, ingest, stack, tile
+from pipeline.stages import agglomerate, infer, ingest, stack, tile
 
 FINE = (1, 2, 2)
 
@@ -42,18 +42,50 @@ def test_as_many_voxels_are_one_as_fit_into_the_smallest_it_has_seen(slices_um, 
 
 
 def test_no_voxel_is_too_fine_for_a_network_but_some_are_too_large(slices_um):
-    assert all(slices_um.knows((size, size, size)) for size in np.geomspace(0.005, 0.8, 200))
+    assert all(slices_um.knows((size, size, size)) for size in np.geomspace(0.02, 0.8, 200))
+    assert not slices_um.knows((0.001, 0.00033, 0.00033)), "mm for um"
     assert not slices_um.knows((1.0, 1.3, 1.3)) and not slices_um.knows((5.0, 0.3, 0.3))
 
 
 # What the network sees
 
 
+def noise_left(image: np.ndarray, binning) -> float:
+    return tile.noise_left(image, intensity.measure(image), binning)
+
+
 def test_white_noise_is_halved_by_four_and_that_of_an_enlarged_image_stays():
-    noise = np.random.default_rng(0).normal(size=(4, 256, 256)).astype(np.float32)
-    assert intensity.noise_left(noise, FINE) == pytest.approx(0.5, abs=0.02)
-    assert intensity.noise_left(noise.repeat(2, 1).repeat(2, 2), FINE) == pytest.approx(1, abs=0.02)
-    assert intensity.noise_left(np.zeros_like(noise), FINE) == 1
+    noise = np.random.default_rng(0).normal(100, 10, (12, 256, 256)).astype(np.float32)
+    assert noise_left(noise, (1, 1, 1)) == 1
+    assert noise_left(noise, FINE) == pytest.approx(0.5, abs=0.02)
+    assert noise_left(noise, (3, 2, 2)) == pytest.approx(12**-0.5, abs=0.02)
+    assert noise_left(noise.repeat(2, 1).repeat(2, 2), FINE) == pytest.approx(1, abs=0.02)
+    assert noise_left(np.full_like(noise, 7), FINE) == 1
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.7, 1.5, 10])
+@pytest.mark.parametrize("padded", [0, 0.14, 0.25, 0.6])
+@pytest.mark.parametrize("binning", [FINE, (1, 4, 4)])
+def test_neither_padding_nor_whole_numbers_change_how_much_noise_is_left(sigma, padded, binning):
+    noise = np.random.default_rng(0).normal(100.3, sigma, (12, 256, 256))
+    image = np.rint(noise).clip(0, 255).astype(np.uint8)
+    image[:, :, 256 - round(256 * padded) :] = 0
+    assert noise_left(image, binning) == pytest.approx(np.prod(binning) ** -0.5, rel=0.12)
+
+
+def test_neurites_do_not_count_as_noise():
+    image = np.random.default_rng(0).normal(100, 10, (12, 256, 256)).astype(np.float32)
+    image[:, 100:120] += 200
+    assert noise_left(image, FINE) == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_is_left_of_the_noise_is_what_light_is_measured_in():
+    summary = {"background": 100.0, "noise": 10.0, "darkest": 90, "brightest": 600, "cleaned": 0}
+    cells = np.full((1, 1, 1), 100, np.float32)
+    level = Levels(cells, cells, cells / 10, summary)
+    image = np.full((1, 4, 4), 200, np.uint8)  # 10 sigma of one voxel, 20 of the mean of four
+    half = intensity.grey(image, level, binning=FINE, noise=0.5)
+    np.testing.assert_allclose(half, np.sqrt((20 - 1) / (100 - 1)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", ["share 1", "bytes 1"])
@@ -82,17 +114,17 @@ def plan_of(values: np.ndarray, folder, *, binning) -> blocks.Plan:
     return plan
 
 
-def enlarged(values: np.ndarray, folder, *, binning, faces) -> np.ndarray:
+def enlarged(values: np.ndarray, folder, *, binning) -> np.ndarray:
     plan = plan_of(values, folder, binning=binning)
     stop = tuple(np.multiply(values.shape[1:], binning).tolist())
-    return stack.enlarged(plan, folder, start=(0, 0, 0), stop=stop, faces=faces)
+    return stack.enlarged(plan, folder, start=(0, 0, 0), stop=stop, channels=len(values))
 
 
 def test_a_slope_stays_a_slope(tmp_path):
     ramp = (10 * np.arange(12)[:, None] + 4 * np.arange(10)).astype(np.uint8) * np.ones(
         (1, 3, 1, 1), np.uint8
     )
-    fine = enlarged(ramp, tmp_path, binning=(2, 2, 2), faces=[None])[0]
+    fine = enlarged(ramp, tmp_path, binning=(2, 2, 2))[0]
     y, x = (np.arange(n) for n in fine.shape[1:])
     expected = 5 * (y[:, None] - 0.5) + 2 * (x - 0.5)
     inner = slice(1, -1), slice(1, -1)  # beyond the middle of the last voxels their value repeats
@@ -100,32 +132,15 @@ def test_a_slope_stays_a_slope(tmp_path):
     assert (fine == fine[:1]).all()
 
 
-def test_a_cut_lies_at_the_face_between_two_voxels(tmp_path):
-    answers = np.full((2, 3, 8, 8), 255, np.uint8)
-    answers[:, :, 5] = 0  # between the coarse rows 4 and 5: before the fine row 10
-    fine = enlarged(answers, tmp_path, binning=FINE, faces=[1, None])
-    affinity, foreground = fine[:, 1, :, 4].astype(int)
-    assert affinity.argmin() == 10 and affinity[10] == 0
-    np.testing.assert_array_equal(affinity[[9, 11]], 128)  # half way to the next faces
-    np.testing.assert_array_equal(foreground[[9, 10, 11, 12]], [191, 64, 64, 191])
-
-
 def test_no_voxel_depends_on_the_box(tmp_path):
     values = np.random.default_rng(2).integers(0, 256, (2, 3, 11, 9)).astype(np.uint8)
-    faces = [2, None]
     plan = plan_of(values, tmp_path, binning=(2, 3, 2))
     shape = (5, 32, 17)  # the last coarse voxels are not full
-    every = stack.enlarged(plan, tmp_path, start=(0, 0, 0), stop=shape, faces=faces)
+    every = stack.enlarged(plan, tmp_path, start=(0, 0, 0), stop=shape, channels=2)
     for z in range(shape[0]):
         for y in (0, 7, 31):
-            box = stack.enlarged(plan, tmp_path, start=(z, y, 3), stop=(z + 1, y + 1, 16), faces=faces)
+            box = stack.enlarged(plan, tmp_path, start=(z, y, 3), stop=(z + 1, y + 1, 16), channels=2)
             np.testing.assert_array_equal(box, every[:, z : z + 1, y : y + 1, 3:16])
-
-
-def test_far_affinities_are_named_in_voxels_of_the_image():
-    names = ["affinity_z", "affinity_x", "affinity_z_3", "affinity_y_6", "foreground", "neurite"]
-    farther = [affinities.farther(name, (2, 3, 2)) for name in names]
-    assert farther == ["affinity_z", "affinity_x", "affinity_z_6", "affinity_y_18", "foreground", "neurite"]
 
 
 # All stages
@@ -158,31 +173,80 @@ def predicted(image, weights, folder, *, voxel_size, modality):
     return volume.open_volume(folder / "prediction.zarr"), json.loads(plan.read_text())
 
 
-def test_an_image_twice_as_fine_has_the_prediction_of_the_image(affinity_weights, tmp_path):
+def test_an_image_twice_as_fine_has_the_cells_of_the_image(affinity_weights, tmp_path):
     image = np.random.default_rng(3).integers(60, 200, (10, 40, 50)).astype(np.uint8)
     fine = image.repeat(2, 1).repeat(2, 2)[:, :79]  # the last row of bins is not full
     how = {"weights": affinity_weights, "modality": "em"}
     coarse, _ = predicted(image, folder=tmp_path / "1", voxel_size="0.008,0.008,0.008", **how)
     same, plan = predicted(fine, folder=tmp_path / "2", voxel_size="0.008,0.004,0.004", **how)
-    assert plan["binning"] == [1, 2, 2]
-    assert same.shape == (10, 79, 100) and same.voxel_size == (0.008, 0.004, 0.004)
-    whole = coarse.channel("foreground").astype(int)
-    middle = same.channel("foreground").astype(int)[:, 2:78, 2:98].reshape(10, 38, 2, 48, 2).mean((2, 4))
-    # The mean of four voxels between middles: 9/16 of its own, the rest of its neighbours.
-    near = np.pad(whole, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    near = (near[:, :-2] + 6 * near[:, 1:-1] + near[:, 2:]) / 8
-    near = (near[..., :-2] + 6 * near[..., 1:-1] + near[..., 2:]) / 8
-    np.testing.assert_allclose(middle, near[:, 1:39, 1:49], atol=1)
+    assert plan["binning"] == [1, 2, 2] and same.binning == (1, 2, 2)
+    assert same.voxel_size == pytest.approx((0.008, 0.008, 0.008))
+    np.testing.assert_array_equal(same.array[:, :, :39], coarse.array[:, :, :39])
 
 
-def test_light_microscopy_finds_its_line_in_a_finer_image(tiny_weights, tmp_path):
+@pytest.mark.parametrize("blocks_of", [10**9, 1000])
+@pytest.mark.parametrize("binning", [(1, 2, 2), (2, 3, 2)])
+def test_cells_of_binned_voxels_lie_on_those_of_the_image(tmp_path, binning, blocks_of):
+    """Two cells side by side, the second half of the image padding; in one piece and by blocks."""
+    size = (8, 60, 92)
+    depth, height, width = (-(-length // step) for length, step in zip(size, binning))
+    image = np.random.default_rng(7).integers(60, 200, size).astype(np.uint8)
+    image[:, :, 60:] = 0
+    answers = np.full((4, depth, height, width), 250, np.uint8)
+    border = height // 2
+    answers[:3, :, border - 1 : border + 1] = 10
+    coarse_um = tuple(0.004 * step for step in binning)
+    names = ("affinity_z", "affinity_y", "affinity_x", "foreground")
+    about = {"network": {"binning": list(binning)}}
+    volume.create(
+        tmp_path / "p.zarr",
+        shape=answers.shape[1:],
+        dtype="u1",
+        voxel_size=coarse_um,
+        channels=names,
+        attributes=about,
+    )[:] = answers
+    volume.create(tmp_path / "i.zarr", shape=size, dtype="u1", voxel_size=(0.004,) * 3)[:] = image
+    few = {"whole_voxels": blocks_of, "block_voxels": 8_000}  # fewer than are allowed
+    settings = config.Agglomerate().model_copy(update=few)
+    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr", image=tmp_path / "i.zarr", settings=settings)
+    made = volume.open_volume(tmp_path / "l.zarr")
+    labels = made.array[:]
+    assert made.shape == size and made.voxel_size == (0.004,) * 3
+    assert not labels[:, :, 60 + max(binning) :].any() and labels[:, :, :58].all()
+    first = border * binning[1]  # row of the image at which the second cell begins
+    assert len(np.unique(labels[:, : first - binning[1], :58])) == 1
+    assert len(np.unique(labels[:, first + binning[1] :, :58])) == 1
+    assert labels[0, 0, 0] != labels[0, -1, 0]
+    assert not list(tmp_path.glob(".*")), "nothing is left over"
+
+
+@pytest.mark.parametrize("binning", [(1, 2, 2), (2, 2, 2)])
+def test_light_microscopy_has_its_prediction_on_all_voxels_of_a_finer_image(tiny_weights, tmp_path, binning):
     image = np.random.default_rng(4).normal(100, 3, (6, 40, 64)).astype(np.float32)
     image[2:4, 18:22] += 100
-    fine = np.clip(image, 0, 255).astype(np.uint8).repeat(2, 1).repeat(2, 2)
-    made, plan = predicted(fine, tiny_weights, tmp_path / "2", voxel_size="1,0.1,0.1", modality="lm")
-    assert made.shape == fine.shape
-    assert plan["binning"] == [1, 2, 2] and plan["noise"] == pytest.approx(1, abs=0.1)
-    assert made.channel("neurite")[2:4].any() and plan["grid"]["shape"] == [6, 40, 64]
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    fine = image.repeat(binning[0], 0).repeat(2, 1).repeat(2, 2)[:, :79]
+    um = f"{0.2 / binning[0]},0.1,0.1"
+    made, plan = predicted(fine, tiny_weights, tmp_path / "fine", voxel_size=um, modality="lm")
+    coarse, _ = predicted(image, tiny_weights, tmp_path / "coarse", voxel_size="0.2,0.2,0.2", modality="lm")
+    assert plan["binning"] == list(binning) and plan["noise"] == pytest.approx(1, abs=0.1)
+    assert made.shape == fine.shape and made.binning == (1, 1, 1)
+    back = made.channel("neurite")[:, :78].astype(int)
+    back = back.reshape(6, binning[0], 39, 2, 64, 2).mean((1, 3, 5))
+    whole = coarse.channel("neurite")[:, :39].astype(int)
+    assert np.corrcoef(back.ravel(), whole.ravel())[0, 1] > 0.8
+
+
+def test_a_plan_of_another_image_is_refused(affinity_weights, tmp_path):
+    image = np.random.default_rng(3).integers(60, 200, (10, 40, 50)).astype(np.uint8)
+    for name, part in (("1", image), ("2", image[:, :39])):
+        predicted(part, affinity_weights, tmp_path / name, voxel_size="0.008,0.008,0.008", modality="em")
+    one, two = tmp_path / "1", tmp_path / "2"
+    with pytest.raises(InputError, match=r"plan.json.*10, 39, 50.*10, 40, 50"):
+        infer.run(one / "image.zarr", two / "plan.json", affinity_weights, tmp_path / "blocks")
+    with pytest.raises(InputError, match=r"plan.json.*10, 39, 50.*10, 40, 50"):
+        stack.run(one / "image.zarr", two / "plan.json", two / "blocks", tmp_path / "p.zarr")
 
 
 # Padding

@@ -422,7 +422,7 @@ def test_membranes_in_doubt_are_among_the_warnings(tmp_path, capsys, membrane, d
         "--reference",
         tmp_path / "t.tif",
         "--image",
-        tmp_path / "p.zarr",
+        tmp_path / "l.zarr",
     )
     told = evaluate(tmp_path, *options)["warnings"].split("; ")
     assert told[0] == "odd" and len(told) == 1 + doubted

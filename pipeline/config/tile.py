@@ -22,7 +22,8 @@ class Tile(Settings):
     )
     block_voxels: int = setting(
         6_000_000,
-        "Voxels that infer holds at once (electron microscopy: more where a block would be thinner than a window).",
+        "Voxels that infer holds at once, as the network reads them (electron microscopy: more where a block would be "
+        "thinner than a window).",
         why="600 MB for infer (benchmarks/infer_memory.py), and blocks still take seconds each",
         ge=65_536,
     )

@@ -21,22 +21,6 @@ def offset(name: str) -> tuple[int, int, int]:
     return (far if axis == "z" else 0, far if axis == "y" else 0, far if axis == "x" else 0)
 
 
-def axis_of(name: str) -> int | None:
-    """Along which of z, y, x an affinity looks; None of other channels."""
-    return _axis(name) if name.startswith("affinity_") else None
-
-
-def farther(name: str, binning: tuple[int, int, int]) -> str:
-    """The name of a channel in voxels of an image of which `binning` are one of the network's.
-
-    The nearest affinities stay the nearest: "affinity_y_6" of two by two pixels is "affinity_y_12".
-    """
-    axis = axis_of(name)
-    if axis is None or name in NEAREST:
-        return name
-    return f"{NEAREST[axis]}_{-min(offset(name)) * binning[axis]}"
-
-
 def from_labels(labels: np.ndarray, name: str) -> np.ndarray:
     """uint8 (z, y, x): 255 where a voxel and the one `offset(name)` away have the same label other than 0.
 

@@ -37,6 +37,7 @@ LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
 # Sigma: where grey is 0, and the least light at which it may be 1.
 BLACK, DARKEST_WHITE = 1.0, 40.0
 UNBINNED = (1, 1, 1)
+LEAST_MEANS = 1000  # fewer tell nothing of their noise
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 
 
@@ -150,14 +151,7 @@ def grey(
     """
     if rule not in LEVELS:
         raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
-    box = box or [(0, n) for n in voxels.shape]
-    seen = np.empty([n // step for n, step in zip(voxels.shape, binning)], np.float32)
-    # As many planes at a time as make one: counts of a whole block, which is many times larger, are not held.
-    for at, plane in enumerate(seen):
-        first, stop = at * binning[0], (at + 1) * binning[0]
-        here = [(box[0][0] + first, box[0][0] + stop), *box[1:]]
-        plane[:] = LEVELS[rule](voxels[first:stop], level, here, binning, noise)[0]
-    return seen
+    return LEVELS[rule](voxels, level, box or [(0, n) for n in voxels.shape], binning, noise)
 
 
 def above_share(
@@ -228,27 +222,32 @@ LEVELS: dict[str, Callable[[np.ndarray, Levels, Box, tuple[int, int, int], float
 def binned(voxels: np.ndarray, binning: tuple[int, int, int]) -> np.ndarray:
     """float32: means of so many voxels along z, y and x; `voxels` (z, y, x) where none are averaged.
 
-    The sides of `voxels` are multiples of `binning`.
+    The sides of `voxels` are multiples of `binning`. Summed in one order, whatever their layout in memory.
     """
     if binning == UNBINNED:
         return voxels
-    parts = [side for n, step in zip(voxels.shape, binning) for side in (n // step, step)]
-    return voxels.reshape(parts).mean((1, 3, 5), dtype=np.float32)
+    total = np.zeros([length // step for length, step in zip(voxels.shape, binning)], np.float32)
+    for z, y, x in np.ndindex(*binning):
+        total += voxels[z :: binning[0], y :: binning[1], x :: binning[2]]
+    total /= np.prod(binning)
+    return total
 
 
-def noise_left(sigmas: np.ndarray, binning: tuple[int, int, int]) -> float:
-    """The share of the noise that means of `binning` voxels keep, by the spread of the darker half of both.
+def noise_kept(sigmas: np.ndarray, known: np.ndarray, binning: tuple[int, int, int]) -> float | None:
+    """The share of the noise that means of `binning` voxels keep; None where too little of the image is background.
 
-    sigmas: `above` of whole planes, sides multiples of binning. White noise keeps 1 / sqrt(n) of n voxels; the noise of
-    an image that was enlarged or smoothed keeps all. 1 where nothing spreads (a background that was cut away).
+    sigmas: `above`, sides multiples of binning. known: bool, which voxels hold data. White noise keeps 1 / sqrt(n) of n
+    voxels; the noise of an image that was enlarged or smoothed keeps all. Asked are means within 3 sigma.
     """
-    spread = [_darker_spread(each) for each in (sigmas, binned(sigmas, binning))]
-    return min(1.0, spread[1] / spread[0]) if min(spread) > 0 else 1.0
-
-
-def _darker_spread(values: np.ndarray) -> float:
-    dark, middle = np.percentile(values, (16, 50))
-    return float(middle - dark)
+    means = binned(sigmas, binning)
+    asked = (binned(known, binning) == 1) & (np.abs(means) < 3)
+    if asked.sum() < LEAST_MEANS:
+        return None
+    kept = float(means[asked].std())
+    for axis, step in enumerate(binning):
+        asked = asked.repeat(step, axis)
+    single = float(sigmas[asked].std())
+    return min(1.0, max(kept / single, float(np.prod(binning)) ** -0.5)) if single > 0 else None
 
 
 def measure(volume: np.ndarray) -> Levels:

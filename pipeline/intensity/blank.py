@@ -26,10 +26,10 @@ class Filled:
         z, y, x = box
         rows, columns = (slice(max(side.start - REACH, 0), side.stop + REACH) for side in (y, x))
         wide = np.asarray(self.image[z, rows, columns])
-        filled = np.where(blank(wide), wide.dtype.type(self.value), wide)
-        return filled[:, y.start - rows.start :, x.start - columns.start :][
-            :, : y.stop - y.start, : x.stop - x.start
-        ]
+        value = round(self.value) if wide.dtype.kind in "ui" else self.value
+        filled = np.where(blank(wide), wide.dtype.type(value), wide)
+        down, right = y.start - rows.start, x.start - columns.start
+        return filled[:, down : down + y.stop - y.start, right : right + x.stop - x.start]
 
 
 def blank(planes: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ HEADER_BYTES = 100_000_000
 
 # Voxels so many times as small or large as those that a network was trained on are unlike them.
 UNLIKE = 1.5
+# So many times as fine as these no microscope's are: more likely the unit is wrong.
+FINEST = 10
 
 # Volumetric networks halve the plane four times (affinities.DEEPEST; that module needs torch).
 PIXELS = 16
@@ -76,10 +78,16 @@ class Contract:
         return z, y, x
 
     def knows(self, voxel_size: tuple[float, float, float]) -> bool:
-        """Whether what it reads of an image of that voxel size (um) is like what it was trained on."""
+        """Whether what it reads of an image of that voxel size (um) is like what it was trained on.
+
+        Not where more than FINEST voxels along an axis would be one.
+        """
         read = [size * step for size, step in zip(voxel_size, self.binning(voxel_size), strict=True)]
+        if max(self.binning(voxel_size)) > FINEST:
+            return False
         return all(
-            a / UNLIKE <= size <= UNLIKE * b for a, size, b in zip(self.voxel_um[0], read, self.voxel_um[1])
+            a / UNLIKE - 1e-6 <= size <= UNLIKE * b + 1e-6
+            for a, size, b in zip(self.voxel_um[0], read, self.voxel_um[1])
         )
 
     @property

@@ -14,14 +14,17 @@ def run(
 ) -> None:
     """Segment the cells of a dense volume from its affinities.
 
-    Volumes of up to `whole_voxels` are held in memory, larger ones block by block.
+    Volumes of up to `whole_voxels` are held in memory, larger ones block by block. Where the network read several
+    voxels of the image as one, cells are found on these and written on the image's.
 
     Args:
         prediction: OME-Zarr made by stack, with channels affinity_z, affinity_y, affinity_x, foreground.
         output: OME-Zarr of labels, uint32 (z, y, x): cells 1..n from the largest to the smallest, 0 none.
-        image: OME-Zarr made by ingest: where it is blank (padding) there is no cell. Without it every voxel holds data.
+        image: OME-Zarr made by ingest: where it is blank (padding) there is no cell. Without it every voxel holds data,
+            and the labels have the prediction's voxels.
     """
     import math
+    import tempfile
 
     from pipeline import files, volume
     from pipeline.errors import InputError
@@ -31,26 +34,52 @@ def run(
     if missing := [name for name in (*NEAREST, FOREGROUND) if name not in source.channels]:
         found = f"channels {', '.join(source.channels) or 'none'}"
         raise InputError(prediction, found, f"a prediction with {', '.join(missing)}: of a network for em")
-    voxels = volume.open_like(image, shape=source.shape).array if image else None
-    with files.whole(output) as private:
+    like = volume.open_like(image, shape=source.shape, binning=source.binning) if image else source
+    seen = volume.EveryNth(like.array, source.binning) if image else None
+    with (
+        files.whole(output) as private,
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as scratch,
+    ):
         array = volume.create(
             private,
-            shape=source.shape,
+            shape=like.shape,
             dtype="uint32",
-            voxel_size=source.voxel_size,
+            voxel_size=like.voxel_size,
             attributes=source.attributes,
         )
         if math.prod(source.shape) <= settings.whole_voxels or settings.method != "multicut":
-            labels = _in_one(source, voxels, settings)
-            array[:], cells = labels, int(labels.max())
+            labels = _in_one(source, seen, settings)
+            cells = int(labels.max())
         else:
-            cells = _in_blocks(source, voxels, array, settings)
-        warnings = _doubts(source, array)
+            labels = array
+            if like.shape != source.shape:
+                size = source.voxel_size
+                labels = volume.create(
+                    Path(scratch) / "labels", shape=source.shape, dtype="uint32", voxel_size=size
+                )
+            cells = _in_blocks(source, seen, labels, settings)
+        if labels is not array:
+            _write(labels, array, source.binning if image else (1, 1, 1))
+        warnings = _doubts(source, labels)
         told = [*source.attributes.get("warnings", ()), *warnings]
         volume.describe(private, {**source.attributes, "warnings": told})
     print(f"{output}: {cells} cells")
     for said in warnings:
         print(f"warning: {said}")
+
+
+def _write(labels, array, binning) -> None:
+    """Labels on the voxels of the image, of which `binning` (z, y, x) are one of theirs."""
+    import numpy as np
+
+    from pipeline import volume
+
+    depth, height, width = binning
+    for slab in volume.slabs(array):
+        planes = np.arange(slab.start, slab.stop) // depth
+        part = labels[int(planes[0]) : int(planes[-1]) + 1][planes - planes[0]]
+        part = part.repeat(height, 1).repeat(width, 2)
+        array[slab] = part[:, : array.shape[1], : array.shape[2]]
 
 
 def _doubts(source, labels) -> list[str]:
@@ -65,7 +94,7 @@ def _doubts(source, labels) -> list[str]:
 
     rows = [source.channels.index(name) for name in NEAREST]
     total = np.zeros(2, int)
-    for slab in volume.slabs(labels):
+    for slab in volume.slabs(source.array):
         least = np.min([source.array[row, slab] for row in rows], axis=0)
         total += doubtful(least[labels[slab] > 0])
     if total[0] <= total[1]:
@@ -88,7 +117,7 @@ def _in_one(source, image, settings: config.Agglomerate):
         min_foreground=settings.min_foreground,
         restrict=settings.restrict,
         min_size_um3=settings.min_size_um3,
-        blank=None if image is None else blank(image[:]),
+        blank=None if image is None else blank(image[tuple(slice(0, length) for length in image.shape)]),
     )
 
 

@@ -50,7 +50,7 @@ def run(
         prediction_unit: of the prediction when it differs.
         voxel_size: z,y,x in um; needed where a unit is voxel. With 1,1,1 the ESA figures are Vaa3D's own.
         shape: z,y,x in voxels: a reference of which less than half lies in an image of this size is an error.
-        image: OME-Zarr made by ingest or stack: says voxel size and shape where they are not given, and what made it.
+        image: OME-Zarr of any stage: says voxel size and shape where they are not given, and what made it.
         table: made by trace: trees that it left out, or that are not sure, are a warning.
         matched: the folder `prediction` holds the trees of one image: the one that covers most of the reference is
             scored; without a reference all are measured together.
@@ -73,7 +73,6 @@ def run(
             unit=unit,
             voxel_size=size,
         )
-        doubts += [said for said in _warned(prediction) if said not in doubts]
     else:
         terms = _terms(unit, prediction_unit or unit, size, extent, settings)
         if prediction.is_dir() and not matched:
@@ -119,13 +118,6 @@ def _from_image(
     made = {name: network.get(name) for name in PROVENANCE}
     doubts = [*source.attributes.get("warnings", ()), *network.get("warnings", ())]
     return size or source.voxel_size, extent or source.shape, made, doubts
-
-
-def _warned(path: Path) -> list[str]:
-    """What a volume of ours warns of; of another kind nothing."""
-    from pipeline import volume
-
-    return volume.open_volume(path).attributes.get("warnings", []) if (path / "zarr.json").exists() else []
 
 
 def _of_labels(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.network.model import Network
 
 MADE = "made.json"
+PLANES = 16  # of the image that are made means at once: a chunk of it
 
 
 def run(
@@ -51,6 +52,7 @@ def run(
     source, level, cut = volume.open_volume(image), volume.read_levels(image), blocks.read_plan(plan)
     network = model.load(weights, device=device, precision=settings.precision, views=settings.views)
     wanted = network.contract.grid(cut.grid.shape, overlap=0)
+    cut.check(plan, source.shape)
     if network.contract.binning(source.voxel_size) != cut.binning or (wanted.window, wanted.core) != (
         cut.grid.window,
         cut.grid.core,
@@ -105,13 +107,26 @@ def _predict(
     channels = len(network.contract.channels)
     if not block.windows:
         return np.zeros((channels, *block.shape), np.float32)
-    box = [(a * step, b * step) for (a, b), step in zip(plan.grid.reach(block), plan.binning)]
-    array = source.array if plan.fill is None else Filled(source.array, plan.fill)
-    voxels = blocks.read_clamped(array, box)
-    grey = intensity.grey(
-        voxels, level, box, rule=network.contract.levels, binning=plan.binning, noise=plan.noise
-    )
+    grey = _seen(source.array, level, plan.grid.reach(block), plan, network.contract.levels)
     return network.predict(grey, block, plan.grid, batch=batch, told=told)
+
+
+def _seen(array, level: intensity.Levels, box: list[tuple[int, int]], plan: Plan, rule: str) -> np.ndarray:
+    """float32 (z, y, x): what the network sees in a box of the plan's voxels.
+
+    Where several voxels of the image are one of these, PLANES of the image are read at a time: a block of them would be
+    many times as large.
+    """
+    image = array if plan.fill is None else Filled(array, plan.fill)
+    (first, stop), *sides = box
+    step = stop - first if plan.binning == intensity.UNBINNED else max(1, PLANES // plan.binning[0])
+    parts = []
+    for low in range(first, stop, step):
+        coarse = [(low, min(low + step, stop)), *sides]
+        fine = [(a * each, b * each) for (a, b), each in zip(coarse, plan.binning)]
+        voxels = blocks.read_clamped(image, fine)
+        parts.append(intensity.grey(voxels, level, fine, rule=rule, binning=plan.binning, noise=plan.noise))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _is_whole(folder: Path, names: list[str], digest: str) -> bool:
@@ -124,7 +139,7 @@ def _is_whole(folder: Path, names: list[str], digest: str) -> bool:
 
 
 def _unlike_training(network: "Network", source: volume.Volume) -> list[str]:
-    """A sentence where the voxels are larger than those that the network was trained on."""
+    """A sentence where what the network reads is unlike what it was trained on."""
     if network.contract.knows(source.voxel_size):
         return []
     low, high = network.contract.voxel_um

@@ -28,26 +28,33 @@ def run(
         table: TSV, a row a tree, those with a soma first, then by falling length.
         workers: processes.
     """
+    import numpy as np
+
     from pipeline import neurons, swc, volume
-    from pipeline.errors import InputError
     from pipeline.images.source import doubt
+    from pipeline.swc import Tree
     from pipeline.tracing.field import Field
     from pipeline.tracing.instances import keep_freed_memory, trace_labels
     from pipeline.tracing.neuron import along_edges
 
-    cells, source = volume.open_volume(labels), volume.open_volume(prediction)
-    if cells.shape != source.shape:
-        found = f"shapes {cells.shape} of labels and {source.shape} of prediction"
-        raise InputError(labels, found, "two equal shapes")
+    source = volume.open_volume(prediction)
+    # Without an image agglomerate leaves the labels on the prediction's voxels.
+    own = volume.open_volume(labels).shape == source.shape
+    binning = (1, 1, 1) if own else source.binning
+    cells = volume.open_like(labels, shape=source.shape, binning=binning, what="labels")
     keep_freed_memory()
     trees = trace_labels(cells.array[:], cells.voxel_size, workers=workers, **settings.model_dump())
     field = Field(source.channel("foreground"), source.voxel_size)
     order = sorted(
         trees, key=lambda label: (trees[label].type[0] != swc.SOMA, -swc.cable_length(trees[label]), label)
     )
-    found_neurons = {
-        str(label): neurons.of_tree(trees[label], along_edges(trees[label], field)) for label in order
-    }
+    # The middle of the prediction's first voxel is the place 0 of its field.
+    first_xyz = (np.subtract(source.voxel_size, cells.voxel_size) / 2)[::-1]
+    found_neurons = {}
+    for label in order:
+        tree = trees[label]
+        seen = Tree(tree.xyz - first_xyz, tree.radius, tree.parent, tree.type)
+        found_neurons[str(label)] = neurons.of_tree(tree, along_edges(seen, field))
     header = swc.header(source.attributes.get("source", labels.name), cells.voxel_size)
     neurons.write_all(output, found_neurons, header)
     neurons.write_table(table, found_neurons)

@@ -12,8 +12,8 @@ from pipeline.files import write_text
 from pipeline.intensity.blank import blank
 from pipeline.network import contract
 
-# Places along z at which noise and grey are measured.
-LOOKS = 9
+# Places at which noise and grey are measured, and rows at each.
+LOOKS, ROWS = 9, 512
 
 
 def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) -> None:
@@ -59,46 +59,57 @@ def binned_planes(array, level: intensity.Levels, binning: blocks.Zyx) -> Iterat
 
     array: (z, y, x), read slab by slab.
     """
-    held: list[np.ndarray] = []
+    depth, height, width = binning
+    total, planes = np.float32(0), 0
     for slab in volume.slabs(array):
         for z, plane in enumerate(array[slab], slab.start):
             box = [(z, z + 1), *((0, size) for size in plane.shape)]
-            held.append(intensity.above(plane[None], level, box)[0])
-            if len(held) == binning[0] or z + 1 == array.shape[0]:
-                yield intensity.binned(_whole_bins(np.stack(held), binning), binning)[0]
-                held.clear()
+            light = _whole_bins(intensity.above(plane[None], level, box), binning)
+            total, planes = total + intensity.binned(light, (1, height, width))[0], planes + 1
+            if planes == depth or z + 1 == array.shape[0]:
+                yield total if planes == 1 else total / np.float32(planes)
+                total, planes = np.float32(0), 0
 
 
 def noise_left(array, level: intensity.Levels, binning: blocks.Zyx) -> float:
-    """The share of the noise that means of `binning` voxels keep, the median of LOOKS groups of planes."""
+    """The share of the noise that means of `binning` voxels keep, the median of what some places say; 1 without any."""
     if binning == intensity.UNBINNED:
         return 1.0
-    depth, sides = binning[0], [(0, size) for size in array.shape[1:]]
     found = []
-    for z in _looks(array.shape[0] - depth):
-        box = [(z, z + depth), *sides]
-        sigmas = intensity.above(blocks.read_clamped(array, box), level, box)
-        found.append(intensity.noise_left(_whole_bins(sigmas, binning), binning))
-    return float(np.median(found))
+    for box in _looks(array.shape, binning):
+        voxels = array[tuple(slice(*side) for side in box)]
+        said = intensity.noise_kept(intensity.above(voxels, level, box), ~blank(voxels), binning)
+        found += [] if said is None else [said]
+    return float(np.median(found)) if found else 1.0
 
 
 def tissue_grey(array) -> float:
-    """The median of what is not blank in LOOKS planes; 0 where all is.
+    """The median of what is not blank at some places; 0 where all is.
 
     Dense networks see it in place of padding: their norms look at the whole window.
     """
-    known = [plane[~blank(plane)] for plane in (array[z : z + 1] for z in _looks(array.shape[0] - 1))]
+    places = (array[tuple(slice(*side) for side in box)] for box in _looks(array.shape, (1, 1, 1)))
+    known = [voxels[~blank(voxels)] for voxels in places]
     return float(np.median(np.concatenate(known))) if any(map(len, known)) else 0.0
 
 
-def _looks(last: int) -> list[int]:
-    """LOOKS planes, evenly from the first to the last."""
-    return np.unique(np.linspace(0, max(last, 0), LOOKS).astype(int)).tolist()
+def _looks(shape: tuple[int, ...], binning: blocks.Zyx) -> list[list[tuple[int, int]]]:
+    """LOOKS boxes of one bin's planes and up to ROWS rows, evenly from first to last; their sides are whole bins."""
+    held = [length // step * step for length, step in zip(shape, binning)]
+    size = [min(held[0], binning[0]), min(held[1], ROWS // binning[1] * binning[1]), held[2]]
+    if min(size) < 1:
+        return []
+    found = []
+    for part in np.linspace(0, 1, LOOKS):
+        first = [int(part * (n - edge)) // step * step for n, edge, step in zip(held, size, binning)]
+        found.append([(low, low + edge) for low, edge in zip(first, size)])
+    return found
 
 
 def _whole_bins(planes: np.ndarray, binning: blocks.Zyx) -> np.ndarray:
-    """Planes whose last voxels repeat until all bins are full."""
-    return np.pad(planes, [(0, -size % step) for size, step in zip(planes.shape, binning)], mode="edge")
+    """Planes whose last pixels repeat until all bins are full."""
+    missing = [(0, 0), *((0, -size % step) for size, step in zip(planes.shape[1:], binning[1:]))]
+    return np.pad(planes, missing, mode="edge") if any(map(max, missing)) else planes
 
 
 def windows_with_signal(planes: Iterable[np.ndarray], threshold: float, grid: Grid) -> np.ndarray:

@@ -30,6 +30,7 @@ rule batch:
             PROJECT.batch_voxels(wildcards.batch), threads=threads, attempt=attempt
         ),
     params:
+        version=VERSIONS,
         config=PROJECT.config_arguments(),
         seen=lambda wildcards, input: PROJECT.seen(*input.images, *input.references, *input.weights),
     shell:

@@ -69,7 +69,6 @@ rule evaluate_cells:
     input:
         labels=volume("labels.zarr"),
         trees=trees,
-        prediction=volume("prediction.zarr"),
         table=f"{RESULTS}/{{sample}}/neurons.tsv",
         reference=lambda wildcards: PROJECT.reference(wildcards.sample),
     output:
@@ -91,7 +90,7 @@ rule evaluate_cells:
         reference=lambda wildcards: PROJECT.reference_options(wildcards.sample),
         options=stage_options("evaluate"),
     shell:
-        "python -m pipeline evaluate --prediction {input.labels:q} --trees {input.trees:q} --image {input.prediction:q}"
+        "python -m pipeline evaluate --prediction {input.labels:q} --trees {input.trees:q} --image {input.labels:q}"
         " {params.reference} --output {output:q} {params.options} > {log:q} 2>&1"
 
 
