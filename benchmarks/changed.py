@@ -121,11 +121,7 @@ def stack(
     weights: Path = WEIGHTS,
 ) -> None:
     """F1 at 1.5 um of an 8-bit stack and of changed copies. only: changes, joined by semicolons."""
-    voxels = np.asarray(images.open_image(image).array[:])
-    size = config.parse_triple("--voxel-size", voxel_size)
-    begins = config.parse_triple("--root", root, positive=False)
-    assert size is not None
-    tree = swc.read(reference, unit=reference_unit, voxel_size=size)
+    voxels, size, tree, begins = _given(image, reference, voxel_size, reference_unit, root)
     print("change\tF1", flush=True)
     for name in _asked(only, ";", CHANGES):
         changed = CHANGES[name](voxels, np.random.default_rng(0))
@@ -162,11 +158,7 @@ def sizes(
     weights: Path = WEIGHTS,
 ) -> None:
     """F1 at 1.5 um of an 8-bit stack whose voxels are larger (means) or finer (linear). only: some of SIZES."""
-    voxels = np.asarray(images.open_image(image).array[:])
-    size = config.parse_triple("--voxel-size", voxel_size)
-    begins = config.parse_triple("--root", root, positive=False)
-    assert size is not None
-    tree = swc.read(reference, unit=reference_unit, voxel_size=size)
+    voxels, size, tree, begins = _given(image, reference, voxel_size, reference_unit, root)
     print("voxels (z,y,x)\tum\tF1", flush=True)
     for name in _asked(only, ";", dict.fromkeys(SIZES)):
         factor = [float(Fraction(each)) for each in name.split(",")]
@@ -281,6 +273,15 @@ def noise(*, shape: str = "64,512,512", only: str = "", weights: Path = WEIGHTS)
             made = neuron.trace(view.labels, view.field, config.Trace(neurons="all")).neurons
             row.append(f"{max((swc.cable_length(each.tree) for each in made), default=0.0):.1f}")
         print(kind, *row, sep="\t", flush=True)
+
+
+def _given(image: Path, reference: Path, voxel_size: str, reference_unit: str, root: str):
+    """Voxels, their size (z, y, x um), the reference in um and the root (x, y, z voxels; None) of the options."""
+    size = config.parse_triple("--voxel-size", voxel_size)
+    assert size is not None
+    tree = swc.read(reference, unit=reference_unit, voxel_size=size)
+    voxels = np.asarray(images.open_image(image).array[:])
+    return voxels, size, tree, config.parse_triple("--root", root, positive=False)
 
 
 def _asked(only: str, comma: str, known: dict) -> list[str]:

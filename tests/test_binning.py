@@ -173,7 +173,9 @@ def predicted(image, weights, folder, *, voxel_size, modality):
     return volume.open_volume(folder / "prediction.zarr"), json.loads(plan.read_text())
 
 
-def test_an_image_twice_as_fine_has_the_cells_of_the_image(affinity_weights, tmp_path):
+@pytest.mark.parametrize("at_once", [1, infer.VOXELS])
+def test_an_image_twice_as_fine_has_the_cells_of_the_image(affinity_weights, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(infer, "VOXELS", at_once)
     image = np.random.default_rng(3).integers(60, 200, (10, 40, 50)).astype(np.uint8)
     fine = image.repeat(2, 1).repeat(2, 2)[:, :79]  # the last row of bins is not full
     how = {"weights": affinity_weights, "modality": "em"}

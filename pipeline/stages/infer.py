@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.network.model import Network
 
 MADE = "made.json"
-PLANES = 16  # of the image that are made means at once: a chunk of it
+VOXELS = 32_000_000  # of the image that are made means at once: some 400 MB
 
 
 def run(
@@ -114,12 +115,13 @@ def _predict(
 def _seen(array, level: intensity.Levels, box: list[tuple[int, int]], plan: Plan, rule: str) -> np.ndarray:
     """float32 (z, y, x): what the network sees in a box of the plan's voxels.
 
-    Where several voxels of the image are one of these, PLANES of the image are read at a time: a block of them would be
+    Where several voxels of the image are one of these, some planes are read at a time: a block of the image would be
     many times as large.
     """
     image = array if plan.fill is None else Filled(array, plan.fill)
     (first, stop), *sides = box
-    step = stop - first if plan.binning == intensity.UNBINNED else max(1, PLANES // plan.binning[0])
+    plane = math.prod(plan.binning) * math.prod(b - a for a, b in sides)
+    step = stop - first if plan.binning == intensity.UNBINNED else max(1, VOXELS // plane)
     parts = []
     for low in range(first, stop, step):
         coarse = [(low, min(low + step, stop)), *sides]
