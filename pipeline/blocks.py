@@ -18,6 +18,8 @@ import numpy as np
 from pipeline.errors import InputError
 
 Zyx = tuple[int, int, int]
+# Each voxel of an image is one that the network reads.
+UNBINNED: Zyx = (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Plan:
 
     grid: Grid
     blocks: list[Block]
-    binning: Zyx = (1, 1, 1)
+    binning: Zyx = UNBINNED
     noise: float = 1.0
     fill: float | None = None
 
@@ -99,8 +101,14 @@ class Plan:
 
     def check(self, path: Path, image: Zyx) -> None:
         """InputError unless the plan, of this file, is of an image of that shape."""
-        if tuple(-(-length // step) for length, step in zip(image, self.binning)) != self.shape:
+        if binned_shape(image, self.binning) != self.shape:
             raise InputError(path, f"a plan of {self.shape} voxels (z,y,x)", f"one of the image's {image}")
+
+
+def binned_shape(shape: tuple[int, ...], binning: Zyx) -> Zyx:
+    """The shape of an image (z, y, x) of which `binning` voxels are one; the last may not be full."""
+    z, y, x = (-(-length // step) for length, step in zip(shape, binning, strict=True))
+    return z, y, x
 
 
 def make_grid(shape: Zyx, *, window: Zyx, core: Zyx, overlap: float, least: bool = False) -> Grid:
@@ -176,7 +184,7 @@ def make_plan(
     *,
     plane: int,
     voxels: int,
-    binning: Zyx = (1, 1, 1),
+    binning: Zyx = UNBINNED,
     noise: float = 1.0,
     fill: float | None = None,
 ) -> Plan:

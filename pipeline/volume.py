@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import intensity
+from pipeline import blocks, intensity
 from pipeline.errors import InputError
 from pipeline.images.ome_zarr import level_0
 from pipeline.images.source import VoxelSize
@@ -50,7 +50,7 @@ class Volume:
     @property
     def binning(self) -> tuple[int, int, int]:
         """Of a prediction: voxels (z, y, x) of the image that are one of its own (see stack)."""
-        z, y, x = self.attributes.get("network", {}).get("binning", (1, 1, 1))
+        z, y, x = self.attributes.get("network", {}).get("binning", blocks.UNBINNED)
         return z, y, x
 
     def channel(self, name: str) -> np.ndarray:
@@ -85,7 +85,7 @@ class EveryNth:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(-(-length // step) for length, step in zip(self.array.shape, self.steps))
+        return blocks.binned_shape(self.array.shape, self.steps)
 
     def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
         return self.array[
@@ -170,21 +170,21 @@ def read_light(path: Path, *, shape: tuple[int, int, int]) -> Light:
 
 
 def open_like(
-    path: Path, *, shape: tuple[int, int, int], binning: tuple[int, int, int] = (1, 1, 1), what: str = "image"
+    path: Path, *, shape: tuple[int, int, int], binning: blocks.Zyx = blocks.UNBINNED, what: str = "image"
 ) -> Volume:
     """An image that ingest made, or labels. InputError where its shape is not that of its prediction.
 
     binning: of the prediction (`Volume.binning`). what: it is, for the message.
     """
     found = open_volume(path)
-    if tuple(-(-length // step) for length, step in zip(found.shape, binning)) != shape:
+    if blocks.binned_shape(found.shape, binning) != shape:
         told = f"shapes {found.shape} of the {what} and {shape} of prediction"
         raise InputError(path, told, _allowed(binning))
     return found
 
 
-def _allowed(binning: tuple[int, int, int]) -> str:
-    if binning == (1, 1, 1):
+def _allowed(binning: blocks.Zyx) -> str:
+    if binning == blocks.UNBINNED:
         return "two equal shapes"
     return f"{' x '.join(map(str, binning))} voxels of the first for one of the second"
 

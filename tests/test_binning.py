@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline import blocks, config, intensity, volume
+from pipeline import blocks, intensity, volume
 from pipeline.errors import InputError
 from pipeline.intensity import Levels
 from pipeline.intensity.blank import Filled, blank
 from pipeline.network import contract
-from pipeline.stages import agglomerate, infer, ingest, stack, tile
+from pipeline.stages import infer, ingest, stack, tile
 
 FINE = (1, 2, 2)
 
@@ -184,43 +184,6 @@ def test_an_image_twice_as_fine_has_the_cells_of_the_image(affinity_weights, tmp
     assert plan["binning"] == [1, 2, 2] and same.binning == (1, 2, 2)
     assert same.voxel_size == pytest.approx((0.008, 0.008, 0.008))
     np.testing.assert_array_equal(same.array[:, :, :39], coarse.array[:, :, :39])
-
-
-@pytest.mark.parametrize("blocks_of", [10**9, 1000])
-@pytest.mark.parametrize("binning", [(1, 2, 2), (2, 3, 2)])
-def test_cells_of_binned_voxels_lie_on_those_of_the_image(tmp_path, binning, blocks_of):
-    """Two cells side by side, the second half of the image padding; in one piece and by blocks."""
-    size = (8, 60, 92)
-    depth, height, width = (-(-length // step) for length, step in zip(size, binning))
-    image = np.random.default_rng(7).integers(60, 200, size).astype(np.uint8)
-    image[:, :, 60:] = 0
-    answers = np.full((4, depth, height, width), 250, np.uint8)
-    border = height // 2
-    answers[:3, :, border - 1 : border + 1] = 10
-    coarse_um = tuple(0.004 * step for step in binning)
-    names = ("affinity_z", "affinity_y", "affinity_x", "foreground")
-    about = {"network": {"binning": list(binning)}}
-    volume.create(
-        tmp_path / "p.zarr",
-        shape=answers.shape[1:],
-        dtype="u1",
-        voxel_size=coarse_um,
-        channels=names,
-        attributes=about,
-    )[:] = answers
-    volume.create(tmp_path / "i.zarr", shape=size, dtype="u1", voxel_size=(0.004,) * 3)[:] = image
-    few = {"whole_voxels": blocks_of, "block_voxels": 8_000}  # fewer than are allowed
-    settings = config.Agglomerate().model_copy(update=few)
-    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr", image=tmp_path / "i.zarr", settings=settings)
-    made = volume.open_volume(tmp_path / "l.zarr")
-    labels = made.array[:]
-    assert made.shape == size and made.voxel_size == (0.004,) * 3
-    assert not labels[:, :, 60 + max(binning) :].any() and labels[:, :, :58].all()
-    first = border * binning[1]  # row of the image at which the second cell begins
-    assert len(np.unique(labels[:, : first - binning[1], :58])) == 1
-    assert len(np.unique(labels[:, first + binning[1] :, :58])) == 1
-    assert labels[0, 0, 0] != labels[0, -1, 0]
-    assert not list(tmp_path.glob(".*")), "nothing is left over"
 
 
 @pytest.mark.parametrize("binning", [(1, 2, 2), (2, 2, 2)])

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import blocks, intensity
-from pipeline.blocks import Grid
-from pipeline.intensity import UNBINNED
+from pipeline.blocks import UNBINNED, Grid
 from pipeline.network.predict import predict_block
 from pipeline.stages.tile import binned_planes, windows_with_signal
 

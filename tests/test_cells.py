@@ -398,36 +398,6 @@ def test_perfect_affinities_of_the_example_give_its_cells(tmp_path, small_blocks
     assert found["vi_split"] + found["vi_merge"] < 0.05
 
 
-@pytest.mark.parametrize(("membrane", "doubted"), [(20, False), (110, True)])
-def test_membranes_in_doubt_are_among_the_warnings(tmp_path, capsys, membrane, doubted):
-    """A third of the volume is padding: what the network says there does not count."""
-    labels = np.zeros((6, 40, 60), np.uint8)
-    labels[:, :19, :40], labels[:, 19:, :40] = 1, 2
-    affinity = np.full(labels.shape, 250, np.uint8)
-    affinity[:, 18:20] = membrane
-    affinity[:, :, 40:] = 130 if not doubted else 250
-    image = np.where(labels > 0, np.random.default_rng(0).integers(90, 200, labels.shape), 0).astype(np.uint8)
-    names = ("affinity_z", "affinity_y", "affinity_x", "foreground")
-    for name, channels in (("p.zarr", names), ("i.zarr", ())):
-        shape = {"shape": labels.shape, "dtype": "u1", "voxel_size": SIZE, "channels": channels}
-        volume.create(tmp_path / name, **shape, attributes={"warnings": ["odd"]})[:] = (
-            np.stack([affinity] * 4) if channels else image
-        )
-    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr", image=tmp_path / "i.zarr")
-    assert ("most membranes are doubtful" in capsys.readouterr().out) == doubted
-    tifffile.imwrite(tmp_path / "t.tif", labels, photometric="minisblack")
-    options = (
-        "--prediction",
-        tmp_path / "l.zarr",
-        "--reference",
-        tmp_path / "t.tif",
-        "--image",
-        tmp_path / "l.zarr",
-    )
-    told = evaluate(tmp_path, *options)["warnings"].split("; ")
-    assert told[0] == "odd" and len(told) == 1 + doubted
-
-
 # --- odd volumes -----------------------------------------------------------------------------------------------
 
 

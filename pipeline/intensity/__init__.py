@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipeline.blocks import UNBINNED, Zyx
 from pipeline.errors import InputError
 from pipeline.intensity.cells import CELL, Cells, Hole, find_hole, join, look, lost_planes
 from pipeline.intensity.estimate import STEP, VERSION, Levels, levels, sample_step
@@ -36,7 +37,6 @@ Box = list[tuple[int, int]]
 LEAST_DATA, MOST_SATURATED, LEAST_SIGNAL = 0.9, 0.02, 6.0
 # Sigma: where grey is 0, and the least light at which it may be 1.
 BLACK, DARKEST_WHITE = 1.0, 40.0
-UNBINNED = (1, 1, 1)
 LEAST_MEANS = 1000  # fewer tell nothing of their noise
 KNEE, WHITE = 2.0, 300.0  # sigma: where the curve bends from linear to logarithmic, and where it is 1
 
@@ -76,7 +76,7 @@ def _background_on_voxels(level: Levels, box: Box) -> tuple[np.ndarray, np.ndarr
     z = np.clip(z, 0, len(level.low) - 1)
     jump = jumps(level, z)
     rows, columns = level.low.shape[1:]
-    row, column = _between(y, rows)[0], _between(x, columns)[0]
+    row, column = between(y, rows)[0], between(x, columns)[0]
     nearest = np.ix_(np.clip(y // CELL, 0, rows - 1), np.clip(x // CELL, 0, columns - 1))
     for plane in np.flatnonzero(jump.any((1, 2))):
         near = jump[plane][np.ix_(row, column)]
@@ -111,16 +111,16 @@ def _on_voxels(cells: np.ndarray, box: Box) -> np.ndarray:
 def _spread_out(cells: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(z, rows, columns) of the cells -> (z, len(y), len(x)), linear between the cells' centres."""
     for axis, at in ((1, y), (2, x)):
-        first, part = _between(at, cells.shape[axis])
+        first, part = between(at, cells.shape[axis])
         part = part.reshape((-1, 1) if axis == 1 else (-1,))
         after = np.minimum(first + 1, cells.shape[axis] - 1)
         cells = cells.take(first, axis) * (1 - part) + cells.take(after, axis) * part
     return cells
 
 
-def _between(at: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels along an axis: the cell whose centre lies before each, and how far (0..1) it is to the next one's."""
-    place = np.clip((at + 0.5) / CELL - 0.5, 0, cells - 1)
+def between(at: np.ndarray, cells: int, *, side: int = CELL) -> tuple[np.ndarray, np.ndarray]:
+    """Of voxels along an axis the cell of `side` whose centre lies before each, and how far (0..1) to the next's."""
+    place = np.clip((at + 0.5) / side - 0.5, 0, cells - 1)
     first = np.minimum(place.astype(int), max(cells - 2, 0))
     return first, (place - first).astype(np.float32)
 
@@ -140,23 +140,21 @@ def grey(
     box: Box | None = None,
     *,
     rule: str = "share 1",
-    binning: tuple[int, int, int] = UNBINNED,
+    binning: Zyx = UNBINNED,
     noise: float = 1.0,
 ) -> np.ndarray:
-    """What the network sees of counts: float32 in [0, 1], shape of `voxels`, of means of `binning` voxels.
+    """What the network sees of counts: float32 in [0, 1], a value for each `binning` voxels.
 
     level: of the whole volume (ingest), never of a window: an empty window stays empty and no result depends on how
     the volume was cut. box: see `above`. rule: the name of one of LEVELS, as the weights say. noise: what is left of
-    the noise in the means (`noise_left`).
+    the noise in the means (`noise_kept`).
     """
     if rule not in LEVELS:
         raise InputError("weights", f"levels {rule!r}", " | ".join(LEVELS))
     return LEVELS[rule](voxels, level, box or [(0, n) for n in voxels.shape], binning, noise)
 
 
-def above_share(
-    voxels: np.ndarray, level: Levels, box: Box, binning: tuple[int, int, int], noise: float
-) -> np.ndarray:
+def above_share(voxels: np.ndarray, level: Levels, box: Box, binning: Zyx, noise: float) -> np.ndarray:
     """`share` of the light above the background: for light microscopy."""
     counts = binned(_above_counts(voxels, level, box), binning)
     sigmas = np.divide(counts, np.float32(level.summary["noise"] * noise), out=counts)
@@ -175,9 +173,7 @@ def share(sigmas: np.ndarray, brightest: float, *, cleaned: bool) -> np.ndarray:
     return np.sqrt(light, out=light)
 
 
-def as_stored(
-    voxels: np.ndarray, level: Levels, box: Box, binning: tuple[int, int, int], noise: float
-) -> np.ndarray:
+def as_stored(voxels: np.ndarray, level: Levels, box: Box, binning: Zyx, noise: float) -> np.ndarray:
     """Bytes as shares of 255, anything else between the volume's darkest and brightest voxels.
 
     Electron microscopes' volumes are delivered as bytes with an even contrast: taken as they are.
@@ -213,13 +209,13 @@ def doubts(summary: dict[str, float]) -> list[str]:
 
 
 # Rules by which counts become grey, named in the header of the weights that were trained with them.
-LEVELS: dict[str, Callable[[np.ndarray, Levels, Box, tuple[int, int, int], float], np.ndarray]] = {
+LEVELS: dict[str, Callable[[np.ndarray, Levels, Box, Zyx, float], np.ndarray]] = {
     "share 1": above_share,
     "bytes 1": as_stored,
 }
 
 
-def binned(voxels: np.ndarray, binning: tuple[int, int, int]) -> np.ndarray:
+def binned(voxels: np.ndarray, binning: Zyx) -> np.ndarray:
     """float32: means of so many voxels along z, y and x; `voxels` (z, y, x) where none are averaged.
 
     The sides of `voxels` are multiples of `binning`. Summed in one order, whatever their layout in memory.
@@ -233,7 +229,7 @@ def binned(voxels: np.ndarray, binning: tuple[int, int, int]) -> np.ndarray:
     return total
 
 
-def noise_kept(sigmas: np.ndarray, known: np.ndarray, binning: tuple[int, int, int]) -> float | None:
+def noise_kept(sigmas: np.ndarray, known: np.ndarray, binning: Zyx) -> float | None:
     """The share of the noise that means of `binning` voxels keep; None where too little of the image is background.
 
     sigmas: `above`, sides multiples of binning. known: bool, which voxels hold data. White noise keeps 1 / sqrt(n) of n

@@ -27,6 +27,7 @@ def run(
     import tempfile
 
     from pipeline import files, volume
+    from pipeline.blocks import UNBINNED
     from pipeline.errors import InputError
     from pipeline.instances.affinities import FOREGROUND, NEAREST
 
@@ -59,7 +60,7 @@ def run(
                 )
             cells = _in_blocks(source, seen, labels, settings)
         if labels is not array:
-            _write(labels, array, source.binning if image else (1, 1, 1))
+            _write(labels, array, source.binning if image else UNBINNED)
         warnings = _doubts(source, labels)
         told = [*source.attributes.get("warnings", ()), *warnings]
         volume.describe(private, {**source.attributes, "warnings": told})

@@ -121,7 +121,7 @@ def _seen(array, level: intensity.Levels, box: list[tuple[int, int]], plan: Plan
     image = array if plan.fill is None else Filled(array, plan.fill)
     (first, stop), *sides = box
     plane = math.prod(plan.binning) * math.prod(b - a for a, b in sides)
-    step = stop - first if plan.binning == intensity.UNBINNED else max(1, VOXELS // plane)
+    step = stop - first if plan.binning == blocks.UNBINNED else max(1, VOXELS // plane)
     parts = []
     for low in range(first, stop, step):
         coarse = [(low, min(low + step, stop)), *sides]

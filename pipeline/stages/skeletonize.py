@@ -31,6 +31,7 @@ def run(
     import numpy as np
 
     from pipeline import neurons, swc, volume
+    from pipeline.blocks import UNBINNED
     from pipeline.images.source import doubt
     from pipeline.swc import Tree
     from pipeline.tracing.field import Field
@@ -40,7 +41,7 @@ def run(
     source = volume.open_volume(prediction)
     # Without an image agglomerate leaves the labels on the prediction's voxels.
     own = volume.open_volume(labels).shape == source.shape
-    binning = (1, 1, 1) if own else source.binning
+    binning = UNBINNED if own else source.binning
     cells = volume.open_like(labels, shape=source.shape, binning=binning, what="labels")
     keep_freed_memory()
     trees = trace_labels(cells.array[:], cells.voxel_size, workers=workers, **settings.model_dump())

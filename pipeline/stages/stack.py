@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import volume
-from pipeline.blocks import Plan, Zyx, overlap_of, read_plan
+from pipeline import intensity, volume
+from pipeline.blocks import UNBINNED, Plan, Zyx, overlap_of, read_plan
 from pipeline.files import whole
-from pipeline.intensity import UNBINNED
 
 
 def run(image: Path, plan: Path, blocks: Path, output: Path) -> None:
@@ -57,7 +56,8 @@ def enlarged(plan: Plan, folder: Path, *, start: Zyx, stop: Zyx, channels: int) 
     """
     if plan.binning == UNBINNED:
         return assemble(plan, folder, start=start, stop=stop, channels=channels)
-    between = [_between(*axis) for axis in zip(start, stop, plan.binning, plan.shape, strict=True)]
+    axes = zip(start, stop, plan.binning, plan.shape, strict=True)
+    between = [intensity.between(np.arange(a, b), size, side=side) for a, b, side, size in axes]
     low, high = np.array([(first[0], first[-1] + 2) for first, _ in between]).T
     box = _zyx(low), _zyx(np.minimum(high, plan.shape))
     values = assemble(plan, folder, start=box[0], stop=box[1], channels=channels).astype(np.float32)
@@ -71,14 +71,6 @@ def enlarged(plan: Plan, folder: Path, *, start: Zyx, stop: Zyx, channels: int) 
 def _zyx(place: np.ndarray) -> Zyx:
     z, y, x = place.tolist()
     return z, y, x
-
-
-def _between(start: int, stop: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of voxels start .. stop - 1 of an axis, the mean of `step` voxels whose middle lies before each, and how far
-    (0..1) it is to the next one. count: of means."""
-    place = np.clip((np.arange(start, stop) + 0.5) / step - 0.5, 0, count - 1)
-    first = place.astype(int)
-    return first, (place - first).astype(np.float32)
 
 
 def assemble(plan: Plan, folder: Path, *, start: Zyx, stop: Zyx, channels: int) -> np.ndarray:

@@ -9,11 +9,8 @@ from pipeline import blocks, intensity, volume
 from pipeline.blocks import Grid
 from pipeline.config.tile import Tile
 from pipeline.files import write_text
-from pipeline.intensity.blank import blank
+from pipeline.intensity.blank import blank, looks, tissue_grey
 from pipeline.network import contract
-
-# Places at which noise and grey are measured, and rows at each.
-LOOKS, ROWS = 9, 512
 
 
 def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) -> None:
@@ -27,8 +24,7 @@ def run(image: Path, weights: Path, output: Path, *, settings: Tile = Tile()) ->
     source, network = volume.open_volume(image), contract.read(weights)
     overlap = settings.overlap_em if network.volumetric else settings.overlap
     binning = network.binning(source.voxel_size)
-    z, y, x = (-(-length // step) for length, step in zip(source.shape, binning))
-    grid = network.grid((z, y, x), overlap=overlap)
+    grid = network.grid(blocks.binned_shape(source.shape, binning), overlap=overlap)
     noise, fill = 1.0, None
     if network.dark_is_empty:
         level = volume.read_levels(image)
@@ -73,37 +69,14 @@ def binned_planes(array, level: intensity.Levels, binning: blocks.Zyx) -> Iterat
 
 def noise_left(array, level: intensity.Levels, binning: blocks.Zyx) -> float:
     """The share of the noise that means of `binning` voxels keep, the median of what some places say; 1 without any."""
-    if binning == intensity.UNBINNED:
+    if binning == blocks.UNBINNED:
         return 1.0
     found = []
-    for box in _looks(array.shape, binning):
+    for box in looks(array.shape, binning):
         voxels = array[tuple(slice(*side) for side in box)]
         said = intensity.noise_kept(intensity.above(voxels, level, box), ~blank(voxels), binning)
         found += [] if said is None else [said]
     return float(np.median(found)) if found else 1.0
-
-
-def tissue_grey(array) -> float:
-    """The median of what is not blank at some places; 0 where all is.
-
-    Dense networks see it in place of padding: their norms look at the whole window.
-    """
-    places = (array[tuple(slice(*side) for side in box)] for box in _looks(array.shape, (1, 1, 1)))
-    known = [voxels[~blank(voxels)] for voxels in places]
-    return float(np.median(np.concatenate(known))) if any(map(len, known)) else 0.0
-
-
-def _looks(shape: tuple[int, ...], binning: blocks.Zyx) -> list[list[tuple[int, int]]]:
-    """LOOKS boxes of one bin's planes and up to ROWS rows, evenly from first to last; their sides are whole bins."""
-    held = [length // step * step for length, step in zip(shape, binning)]
-    size = [min(held[0], binning[0]), min(held[1], ROWS // binning[1] * binning[1]), held[2]]
-    if min(size) < 1:
-        return []
-    found = []
-    for part in np.linspace(0, 1, LOOKS):
-        first = [int(part * (n - edge)) // step * step for n, edge, step in zip(held, size, binning)]
-        found.append([(low, low + edge) for low, edge in zip(first, size)])
-    return found
 
 
 def _whole_bins(planes: np.ndarray, binning: blocks.Zyx) -> np.ndarray:

@@ -10,7 +10,7 @@ from pipeline.dataset import is_tree
 from pipeline.errors import InputError
 from pipeline.images import labels
 from pipeline.images.source import sizes
-from pipeline.intensity.blank import blank
+from pipeline.intensity.blank import Filled, tissue_grey
 from pipeline.training.affinities import THICKER, Volume
 from pipeline.training.sheet import Row
 
@@ -27,11 +27,9 @@ def load(row: Row, *, membrane: bool) -> Volume:
     any size. Raises InputError for a tree as reference, labels of another shape, of floats, or without any label.
     """
     image = volume.open_volume(row.image)
-    voxels = image.array[:]
     # As infer reads it: padding is as grey as the tissue.
-    hidden = blank(voxels)
-    if hidden.any() and not hidden.all():
-        voxels = np.where(hidden, np.median(voxels[~hidden]).astype(voxels.dtype), voxels)
+    filled = Filled(image.array, tissue_grey(image.array))
+    voxels = filled[tuple(slice(0, length) for length in image.shape)]
     grey = as_bytes(voxels, volume.read_levels(row.image))
     if not row.has_reference:
         return Volume(row.sample, grey, np.zeros(grey.shape, np.uint32), image.voxel_size, membrane=False)
