@@ -1,5 +1,7 @@
 """Which branches of a tree are one neuron?"""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -7,7 +9,8 @@ from scipy.stats import multivariate_normal
 from pipeline import config, rasterise
 from pipeline.simulation.views import PAIR_ZYX, touching_places, two_neurons
 from pipeline.swc import SOMA, Tree, cable_length
-from pipeline.tracing import crossing, graph, neuron, split
+from pipeline.tracing import choice, crossing, graph, neuron, risk, split, ways
+from pipeline.tracing.choice import Choice
 from pipeline.tracing.field import Field
 
 VOXEL = (1.0, 0.4, 0.4)
@@ -122,16 +125,91 @@ def test_sections_are_stained_alike_as_normal_deviates_about_a_common_mean_are()
     residual, weight = rng.normal(0, 0.4, 6), rng.uniform(0.2, 1, 6)
 
     def density(rows):
-        spread = np.diag(split.OF_SECTIONS**2 / weight[rows]) + split.OF_NEURONS**2
+        spread = np.diag(choice.OF_SECTIONS**2 / weight[rows]) + choice.OF_NEURONS**2
         return multivariate_normal(cov=spread).logpdf(residual[rows])
 
     def odds(rows):
-        return split.alike(residual[rows], weight[rows])
+        return choice.alike(residual[rows], weight[rows])
 
     for one, two in (([0, 1, 2], [3, 4, 5]), ([0], [1, 2, 3, 4, 5])):
         together = one + two
         expected = density(together) - density(one) - density(two)
         assert odds(together) - odds(one) - odds(two) == pytest.approx(expected)
+
+
+def cross(*, bend: float) -> Choice:
+    """Of two lines that cross, one bends there, the other one branches; some grow thinner."""
+    tree = tree_of(
+        line((10, 20, 10), MIDDLE),
+        line(MIDDLE, (55, 20 + bend, 10)),
+        line((30, 5, 10), MIDDLE),
+        line(MIDDLE, (30, 38, 10)),
+        line((30, 30, 10), (42, 33, 10)),
+    )
+    tree = Tree(tree.xyz, 0.4 + 0.01 * tree.xyz[:, 0], tree.parent, tree.type)
+    lines = crossing.Lines(tree, np.ones(len(tree)), dark(), np.flatnonzero(tree.type == SOMA))
+    return Choice(lines, tree.xyz[:, 0] > 50, min_length_um=5.0)
+
+
+def every(made: Choice) -> list[tuple[tuple[ways.Way, ...], float]]:
+    """All choices and their log odds."""
+    found = []
+    for chosen in product(*made.ways):
+        made.choose(chosen)
+        found.append((chosen, sum(made._judged(*each) for each in made.neurons())))
+    return found
+
+
+def test_choices_are_drawn_as_often_as_they_are_likely(monkeypatch):
+    monkeypatch.setattr(choice, "TEMPER", 4.0)
+    made = cross(bend=12)
+    likely = every(made)
+    odds = np.array([value for _, value in likely]) / choice.TEMPER
+    odds = np.exp(odds - odds.max())
+    number = {tuple(map(frozenset, chosen)): at for at, (chosen, _) in enumerate(likely)}
+    rng, count, rounds = np.random.default_rng(0), np.zeros(len(likely)), 4000
+    for _ in range(rounds):
+        made.draw(rng)
+        count[number[tuple(map(frozenset, made.chosen()))]] += 1
+    assert len(likely) > 20 and (odds / odds.sum()).max() < 0.9
+    np.testing.assert_allclose(count / rounds, odds / odds.sum(), atol=0.04)
+
+
+def test_the_odds_of_all_starts_are_found_by_one_walk_from_any():
+    made = cross(bend=25)
+    for chosen in list(product(*made.ways))[::7]:
+        made.choose(chosen)
+        for sections, joined in made.neurons():
+            each = {arm: made._from(arm) for arm in made._starts(sections)}
+            assert made._by_start(sections, joined) == pytest.approx(each)
+
+
+def test_f1_of_a_neuron_is_that_of_the_one_that_is_its_own():
+    length = np.array([3.0, 1.0, 4.0])
+    whole, two = np.array([[1, 1, 1]], bool), np.array([[1, 1, 0], [0, 0, 1]], bool)
+    assert risk.mean_f1(two, two[::-1], length) == 1
+    assert risk.mean_f1(two, whole, length) == pytest.approx(2 * 4 / (4 + 8))
+    assert risk.mean_f1(whole, two, length) == pytest.approx(2 * 4 / (4 + 8) / 2)
+
+
+def test_what_loses_least_has_the_greatest_expected_f1_of_all_that_is_drawn():
+    made = cross(bend=25)
+    likely = every(made)
+    odds = np.array([value for _, value in likely]) / choice.TEMPER
+    odds = np.exp(odds - odds.max())
+    length = np.array(made.lines.length)
+    shares = []
+    for chosen, _ in likely:
+        made.choose(chosen)
+        shares.append(risk.shares(made))
+    often = np.argsort(-odds)[:60]
+    score = [
+        odds[often] @ [risk.mean_f1(shares[one], shares[true], length) for true in often] for one in often
+    ]
+    made.choose(risk.least(made))
+    found = risk.shares(made)
+    value = odds[often] @ [risk.mean_f1(found, shares[true], length) for true in often]
+    assert value == pytest.approx(max(score), rel=0.02)
 
 
 def test_all_neurons_of_an_image_in_which_two_cross_are_two_trees():
