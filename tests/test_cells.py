@@ -1,36 +1,20 @@
 """Cells against labels and skeletons: what is counted, in which convention, and which tree is a neuron's."""
 
-import json
 import subprocess
 import sys
 
 import h5py
-import matplotlib.image
 import numpy as np
 import pytest
 import tifffile
-from matplotlib.colors import to_rgb
-from numpy.testing import assert_allclose, assert_array_equal
+from dense import SIZE, along_x, evaluate, halves
+from numpy.testing import assert_array_equal
 
-from conftest import line
-from pipeline import config, dataset, images, picture_cells, project, swc, volume
-from pipeline.__main__ import main
-from pipeline.errors import InputError
-from pipeline.images import labels
-from pipeline.instances.affinities import as_bytes, prediction_of
+from pipeline import swc, volume
 from pipeline.metrics import cells
 from pipeline.metrics import labels as label_metrics
-from pipeline.simulation import demo
-from pipeline.stages import agglomerate, draw, ingest, simulate, skeletonize, summarize
+from pipeline.stages import skeletonize
 from pipeline.tracing import graph
-
-SIZE = (0.01, 0.01, 0.01)
-
-
-def halves(*names) -> np.ndarray:
-    """uint32 (4, 6, 12): blocks of equal width side by side in x."""
-    return np.repeat(np.array(names, np.uint32), 12 // len(names)) * np.ones((4, 6, 1), np.uint32)
-
 
 # --- arithmetic ------------------------------------------------------------------------------------------------
 
@@ -76,11 +60,6 @@ def test_figures_without_reference():
     assert cells.describe(halves(0)) == {"cells": 0, "unassigned": 1}
 
 
-def along_x(first: float, last: float, *, y: float = 0.03) -> swc.Tree:
-    """A line at z 0.02 um in `halves`, whose 12 voxels of 10 nm end at 0.115 um."""
-    return line((first, y, 0.02), (last, y, 0.02), pieces=12)
-
-
 def test_a_neuron_is_compared_with_the_tree_of_the_label_that_holds_most_of_it():
     skeleton = along_x(0.0, 0.11)
     split = halves(4, 4, 0, 6)
@@ -107,11 +86,6 @@ def test_a_neuron_whose_label_has_no_tree_counts_as_missed_and_a_short_one_not_a
 
 
 # --- the command -----------------------------------------------------------------------------------------------
-
-
-def evaluate(tmp_path, *arguments):
-    status = main(["evaluate", *map(str, arguments), "--output", str(tmp_path / "m.json")])
-    return json.loads((tmp_path / "m.json").read_text()) if status == 0 else status
 
 
 @pytest.fixture
@@ -215,204 +189,7 @@ def test_scoring_cells_needs_no_torch(volumes):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-# --- the picture -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pictured(volumes):
-    """An image beside the labels, of which one section is lost."""
-    grey = np.random.default_rng(0).integers(50, 200, (4, 6, 12)).astype(np.uint8)
-    grey[2] = 0
-    volume.create(volumes / "image.zarr", shape=grey.shape, dtype="u1", voxel_size=SIZE)[:] = grey
-    return volumes
-
-
-def test_the_picture_has_the_same_bytes_each_time_and_shows_the_score(pictured):
-    (pictured / "m.json").write_text(json.dumps({"cells": 2, "vi_split": 0.1, "vi_merge": None}))
-    for name in ("a.png", "b.png"):
-        draw.run(
-            pictured / "image.zarr",
-            pictured / "trees",
-            pictured / name,
-            labels=pictured / "labels.zarr",
-            reference=f"{pictured}/a.h5:/truth",
-            metrics=pictured / "m.json",
-        )
-    assert (pictured / "a.png").read_bytes() == (pictured / "b.png").read_bytes()
-    assert matplotlib.image.imread(pictured / "a.png").std() > 0
-    assert (
-        draw.cell_caption("x", {"cells": 2, "vi_split": 0.1, "vi_merge": None})
-        == "x     2 cells   VI split 0.100"
-    )
-
-
-def captions(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def test_the_worst_errors_are_named_where_they_are_seen(pictured):
-    image, truth = volume.open_volume(pictured / "image.zarr").array, halves(1, 2)
-    truth[3] = 1  # one section is not cut
-    figure = picture_cells.overview(image, halves(1, 1), SIZE, trees={}, pieces=truth)
-    said = captions(figure)
-    assert "no split" in said
-    assert next(text for text in said if text.startswith("worst merge")).endswith("2 objects, section 0")
-    figure = picture_cells.overview(image, truth, SIZE, trees={}, pieces=halves(1, 1))
-    assert any(text.endswith("2 segments, section 0") for text in captions(figure))
-    assert "no merge" in captions(figure)
-    truth = halves(1, 1)
-    truth[2, :, 6:] = 2  # cut in the section alone that has no picture
-    said = captions(picture_cells.overview(image, halves(1, 1), SIZE, trees={}, pieces=truth))
-    assert any(text.startswith("worst merge") and not text.endswith("section 2") for text in said)
-
-
-def test_a_lost_section_gives_way_to_its_neighbour(pictured):
-    image = volume.open_volume(pictured / "image.zarr").array
-    said = captions(picture_cells.overview(image, halves(1), SIZE, trees={}))
-    assert said[:3] == ["cells, section 0", "cells, section 1", "cells, section 3"]
-
-
-def test_a_cell_has_one_colour_in_sections_and_trees(pictured):
-    image = volume.open_volume(pictured / "image.zarr").array
-    figure = picture_cells.overview(image, halves(1, 2), SIZE, trees={2: along_x(0.06, 0.11)})
-    drawn = [axes.collections[0] for axes in figure.axes if axes.collections]
-    assert_allclose(drawn[0].get_colors()[0][:3], picture_cells.colours(np.array([2]))[0])
-    assert len(np.unique(picture_cells.colours(np.arange(1, 50)).round(3), axis=0)) == 49
-    segments = np.concatenate(drawn[1].get_segments())
-    assert_allclose(segments[:, 1], 0.02, atol=1e-6)  # x to the right, z down
-    assert to_rgb(figure.get_facecolor()) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("shape", [(2, 1, 1), (3, 900, 4), (60, 5, 5)])
-def test_volumes_of_any_proportion_and_without_cells_can_be_drawn(shape):
-    image = np.random.default_rng(0).integers(0, 9, shape)
-    nothing = np.zeros(shape, np.uint32)
-    figure = picture_cells.overview(image, nothing, SIZE, trees={}, pieces=nothing)
-    assert {"no split", "no merge"} <= set(captions(figure))
-    figure.canvas.draw()
-
-
-# --- the example, the sheet, the table -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    blocks = tuple(((depth, 64, 64), size) for depth, (_, size) in zip((24, 6), demo.BLOCKS))
-    monkeypatch.setattr(demo, "BLOCKS", blocks)
-
-
-def test_the_tissue_is_found_read_and_the_same_each_time(tmp_path, small_blocks):
-    for folder in ("once", "again"):
-        simulate.run(tmp_path / folder, modality="em", settings=config.Simulate(tissues=2, seed=3))
-    once, again = (
-        sorted(path for path in (tmp_path / folder).rglob("*") if path.is_file())
-        for folder in ("once", "again")
-    )
-    assert [path.name for path in once] == [path.name for path in again]
-    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(once, again, strict=True))
-    samples = dataset.discover(tmp_path / "once")
-    assert [(sample.name, sample.modality) for sample in samples] == [("tissue_1", "em"), ("tissue_2", "em")]
-    for sample in samples:
-        image, (truth, voxel_size) = images.open_image(sample.image), labels.read(sample.labels)
-        assert image.shape == truth.shape
-        assert truth.min() == 1 and truth.max() == len(np.unique(truth))
-        assert voxel_size == pytest.approx(sample.voxel_size, rel=1e-6)
-        assert sample.lines.is_dir()
-        assert (image.array[:].reshape(len(truth), -1).max(1) == 0).sum() == 1  # the lost section
-
-
-def test_the_demo_of_each_modality_is_known_before_it_is_made(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tissue = project.open_project({"modality": "em", "simulate": {"tissues": 3}})
-    assert list(tissue.samples) == ["tissue_1", "tissue_2", "tissue_3"]
-    assert tissue.reference_options("tissue_2").split() == [
-        "--reference=results/demo_dataset/tissue_2_labels.tif",
-        "--skeletons=results/demo_dataset/tissue_2_skeletons",
-        "--unit=um",
-    ]
-    assert "--skeletons" not in tissue.reference_options("tissue_2", "reference")
-    assert "--modality=em" in tissue.ingest_options("tissue_1")
-    neurons = project.open_project({})
-    assert neurons.reference_options("neuron_1").startswith(
-        "--reference=results/demo_dataset/neuron_1.swc --unit=um"
-    )
-    assert "modality" not in neurons.ingest_options("neuron_1")
-
-
-def test_the_sheet_of_a_dense_sample_names_labels_within_a_file_and_a_folder_of_skeletons(tmp_path):
-    (tmp_path / "known").mkdir()
-    for name in ("a.h5", "b.tif", "b_labels.tif", "c.tif", "c.swc"):
-        (tmp_path / name).touch()
-    rows = [
-        "sample\timage\treference\tskeletons\tmodality\treference_unit",
-        "a\ta.h5:/raw\ta.h5:/labels\tknown\tem\tnm",
-        "b\tb.tif\t\t\tem\t",
-        "c\tc.tif\tc.swc\t\tem\t",
-        "d\tb.tif\tb_labels.tif\t\tlm\t",
-    ]
-    (tmp_path / "samples.tsv").write_text("\n".join(rows))
-    found = project.open_project({"dataset": str(tmp_path), "results": str(tmp_path / "results")})
-    assert found.reference("a") == [tmp_path / "a.h5", tmp_path / "known"]
-    assert found.reference_options("a") == (
-        f"--reference={tmp_path}/a.h5:/labels --skeletons={tmp_path}/known --unit=nm"
-    )
-    assert found.reference("b") == [tmp_path / "b_labels.tif"]  # beside the image
-    assert found.reference_options("c") == f"--skeletons={tmp_path}/c.swc --unit=um"
-    assert found.reference("d") == [] and found.reference_options("d") == ""
-
-
-def test_both_modalities_stand_in_one_table(tmp_path):
-    (tmp_path / "em").mkdir()
-    (tmp_path / "em/metrics.json").write_text(
-        json.dumps({"vi_split": 0.5, "f1": 0.8, "reference_split": True})
-    )
-    (tmp_path / "em/overview.png").touch()
-    (tmp_path / "em/trees").mkdir()
-    (tmp_path / "lm").mkdir()
-    (tmp_path / "lm/metrics.json").write_text(json.dumps({"f1": 0.9, "esa": 1.5}))
-    for name in ("overview.png", "lm.swc"):
-        (tmp_path / "lm" / name).touch()
-    (tmp_path / "samples.json").write_text('{"lm": "lm", "em": "em"}')
-    summarize.run(tmp_path, tmp_path / "samples.json", tmp_path / "metrics.tsv", tmp_path / "run.json")
-    assert (tmp_path / "metrics.tsv").read_text().splitlines() == [
-        "sample\tstatus\treason\tf1\tesa\tvi_split\treference_split",
-        "lm\tok\t\t0.9\t1.5\t\t",
-        "em\tok\t\t0.8\t\t0.5\tTrue",
-    ]
-
-
-def test_perfect_affinities_of_the_example_give_its_cells(tmp_path, small_blocks):
-    made, voxel_size = demo.demo_tissue(0, seed=0)
-    perfect = prediction_of(made.labels)
-    array = volume.create(
-        tmp_path / "p.zarr",
-        shape=made.labels.shape,
-        dtype="u1",
-        voxel_size=voxel_size,
-        channels=tuple(perfect),
-    )
-    array[:] = np.stack([as_bytes(channel) for channel in perfect.values()])
-    agglomerate.run(tmp_path / "p.zarr", tmp_path / "l.zarr")
-    tifffile.imwrite(tmp_path / "t.tif", made.labels, photometric="minisblack")
-    found = evaluate(tmp_path, "--prediction", tmp_path / "l.zarr", "--reference", tmp_path / "t.tif")
-    assert found["vi_split"] + found["vi_merge"] < 0.05
-
-
 # --- odd volumes -----------------------------------------------------------------------------------------------
-
-
-def test_voxels_of_em_above_a_micrometre_are_remarked_on(tmp_path, capsys):
-    noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", noise, photometric="minisblack")
-    for modality, size, odd in (
-        ("em", "4,0.8,0.8", True),
-        ("em", ".04,.008,.008", False),
-        ("lm", "4,1,1", False),
-    ):
-        ingest.run(tmp_path / "a.tif", tmp_path / "a.zarr", voxel_size=size, modality=modality)
-        assert ("warning: voxels of 4 x 0.8 x 0.8 um" in capsys.readouterr().out) == odd
-    with pytest.raises(InputError, match="voxels of 40 x 8 x 8 um .*is the unit right"):
-        ingest.run(tmp_path / "a.tif", tmp_path / "b.zarr", voxel_size="40,8,8", modality="em")
 
 
 def test_a_volume_without_cells_has_no_trees_and_is_scored(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import pytest
 from sheets import problems, write_sheet
 
+from pipeline import project
 from pipeline.dataset import Sample, discover
 from pipeline.errors import InputError
 
@@ -142,3 +143,25 @@ def test_a_link_in_the_sheet_that_leaves_is_refused(folder, tmp_path_factory):
 def test_names_in_the_sheet_must_be_safe(folder, name):
     (folder / "samples.tsv").write_text(f"sample\timage\n{name}\ta.tif\n")
     assert "line 2, sample: " in problems(folder)[0]
+
+
+def test_the_sheet_of_a_dense_sample_names_labels_within_a_file_and_a_folder_of_skeletons(tmp_path):
+    (tmp_path / "known").mkdir()
+    for name in ("a.h5", "b.tif", "b_labels.tif", "c.tif", "c.swc"):
+        (tmp_path / name).touch()
+    rows = [
+        "sample\timage\treference\tskeletons\tmodality\treference_unit",
+        "a\ta.h5:/raw\ta.h5:/labels\tknown\tem\tnm",
+        "b\tb.tif\t\t\tem\t",
+        "c\tc.tif\tc.swc\t\tem\t",
+        "d\tb.tif\tb_labels.tif\t\tlm\t",
+    ]
+    (tmp_path / "samples.tsv").write_text("\n".join(rows))
+    found = project.open_project({"dataset": str(tmp_path), "results": str(tmp_path / "results")})
+    assert found.reference("a") == [tmp_path / "a.h5", tmp_path / "known"]
+    assert found.reference_options("a") == (
+        f"--reference={tmp_path}/a.h5:/labels --skeletons={tmp_path}/known --unit=nm"
+    )
+    assert found.reference("b") == [tmp_path / "b_labels.tif"]  # beside the image
+    assert found.reference_options("c") == f"--skeletons={tmp_path}/c.swc --unit=um"
+    assert found.reference("d") == [] and found.reference_options("d") == ""

@@ -370,3 +370,17 @@ def test_the_channel_asked_for_is_ingested_and_a_plane_is_told(tmp_path, stack):
         ingest.run(image, tmp_path / "image.zarr", voxel_size=SIZE, **options)
         assert_array_equal(volume.open_volume(tmp_path / "image.zarr").array[:], values[1:])
     assert warnings(tmp_path / "image.zarr")[0].startswith("one plane")
+
+
+def test_voxels_of_em_above_a_micrometre_are_remarked_on(tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", noise, photometric="minisblack")
+    for modality, size, odd in (
+        ("em", "4,0.8,0.8", True),
+        ("em", ".04,.008,.008", False),
+        ("lm", "4,1,1", False),
+    ):
+        ingest.run(tmp_path / "a.tif", tmp_path / "a.zarr", voxel_size=size, modality=modality)
+        assert ("warning: voxels of 4 x 0.8 x 0.8 um" in capsys.readouterr().out) == odd
+    with pytest.raises(InputError, match="voxels of 40 x 8 x 8 um .*is the unit right"):
+        ingest.run(tmp_path / "a.tif", tmp_path / "b.zarr", voxel_size="40,8,8", modality="em")

@@ -206,3 +206,23 @@ def test_a_stopped_run_tells_what_it_interrupted_from_what_had_failed(results):
     log.write_text("Error in rule infer:\n    log: none\n")
     summarize.report_failure(results, volumes, *places, engine_logs=[str(log)])
     assert "interrupted" not in places[0].read_text()
+
+
+def test_both_modalities_stand_in_one_table(tmp_path):
+    (tmp_path / "em").mkdir()
+    (tmp_path / "em/metrics.json").write_text(
+        json.dumps({"vi_split": 0.5, "f1": 0.8, "reference_split": True})
+    )
+    (tmp_path / "em/overview.png").touch()
+    (tmp_path / "em/trees").mkdir()
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "lm/metrics.json").write_text(json.dumps({"f1": 0.9, "esa": 1.5}))
+    for name in ("overview.png", "lm.swc"):
+        (tmp_path / "lm" / name).touch()
+    (tmp_path / "samples.json").write_text('{"lm": "lm", "em": "em"}')
+    summarize.run(tmp_path, tmp_path / "samples.json", tmp_path / "metrics.tsv", tmp_path / "run.json")
+    assert (tmp_path / "metrics.tsv").read_text().splitlines() == [
+        "sample\tstatus\treason\tf1\tesa\tvi_split\treference_split",
+        "lm\tok\t\t0.9\t1.5\t\t",
+        "em\tok\t\t0.8\t\t0.5\tTrue",
+    ]
