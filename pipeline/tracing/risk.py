@@ -6,7 +6,6 @@ https://aclanthology.org/N04-1022), over neurons drawn as likely as they are.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -18,13 +17,18 @@ from pipeline.tracing.ways import Way
 ROUNDS, FIRST = 100, 15
 # Of what was drawn so many are judged, by so many, the most frequent: others hardly count.
 JUDGED, BY = 60, 200
+SEED = 0
 
 
-def least(choice: Choice, *, seed: int = 0) -> tuple[Way, ...]:
+def least(choice: Choice) -> tuple[Way, ...]:
     """The way at each place by which the expected F1 of the neurons is greatest. choice: is left at any."""
     first: dict[bytes, tuple[tuple[Way, ...], np.ndarray]] = {}
     count: Counter[bytes] = Counter()
-    for _ in drawn(choice, np.random.default_rng(seed), rounds=ROUNDS):
+    rng = np.random.default_rng(SEED)
+    for number in range(FIRST + ROUNDS):
+        choice.draw(rng)
+        if number < FIRST:
+            continue
         found = shares(choice)
         count[found.tobytes()] += 1
         first.setdefault(found.tobytes(), (choice.chosen(), found))
@@ -34,14 +38,6 @@ def least(choice: Choice, *, seed: int = 0) -> tuple[Way, ...]:
     known = [first[key][1] for key, _ in often]
     score = [weight @ [mean_f1(each, true, length) for true in known] for each in known[:JUDGED]]
     return first[often[int(np.argmax(score))][0]][0]
-
-
-def drawn(choice: Choice, rng: np.random.Generator, *, rounds: int) -> Iterator[None]:
-    """Draw the ways of a choice so many times, each as likely as it is."""
-    for number in range(FIRST + rounds):
-        choice.draw(rng)
-        if number >= FIRST:
-            yield
 
 
 def shares(choice: Choice) -> np.ndarray:
