@@ -3,7 +3,7 @@
 python benchmarks/simulated.py pairs [--count 20] [--seed 1]
 python benchmarks/simulated.py somata [--count 20] [--seed 1]
 
-Each view has its own numbers of the seed. How two neurons are told apart was chosen on seeds 0 and 2 to 5.
+Each view has its own numbers of the seed. How two neurons are told apart was chosen on seeds 0 and 2 to 7.
 """
 
 import sys

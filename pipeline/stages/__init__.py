@@ -8,7 +8,7 @@ VERSIONS = {
     "infer": 6,
     "stack": 3,
     "segment": 3,
-    "trace": 15,
+    "trace": 16,
     "agglomerate": 5,
     "skeletonize": 2,
     "evaluate": 5,

@@ -10,11 +10,11 @@ from pipeline.tracing import ways
 from pipeline.tracing.crossing import Arm, Lines
 from pipeline.tracing.ways import Joined, Way
 
-# In log odds, beside what the ways say: for each neuron of LONG_UM or more (less in proportion for a shorter one),
-# against one that starts within the image without a soma (INNER_ALONE where nothing comes from the border or a soma),
-# against a loop, two somata in one. Chosen, with those below, on seeds 0 and 2 of `benchmarks/simulated.py pairs`, and
-# so that single neurons (OP_1, OP_4, OP_5) stay whole.
-NEURON, LONG_UM, INNER, INNER_ALONE, LOOP, TWO_SOMATA = 4.0, 190.0, 8.0, 2.0, 9.0, 1000.0
+# In log odds, beside what the ways say: for each neuron, and for one of LONG_UM or more (less in proportion for a
+# shorter one), against one that starts within the image without a soma (INNER_ALONE where nothing comes from the border
+# or a soma), against a loop, two somata in one. Learnt on simulated views (docs/tracing.md), but INNER: so that single
+# neurons (OP_1, OP_4, OP_5) stay whole.
+EACH, NEURON, LONG_UM, INNER, INNER_ALONE, LOOP, TWO_SOMATA = 0.2, 4.5, 190.0, 10.0, 2.0, 9.0, 1000.0
 # Standard deviations of the brightness (logarithm) of sections of one neuron, and of neurons of one image; how much
 # that counts; a section of so many um tells it fully.
 OF_SECTIONS, OF_NEURONS, STAINED, SECTION_UM = 0.28, 0.46, 0.5, 11.0
@@ -22,9 +22,8 @@ OF_SECTIONS, OF_NEURONS, STAINED, SECTION_UM = 0.28, 0.46, 0.5, 11.0
 SHORT = 3.0, 50.0
 # Of two neighbours so many ways each are tried together.
 TOGETHER = 5
-# Choices are drawn by log odds divided by this. By the log odds as they are, pairs come out as well, but OP_1, one
-# neuron, in two.
-TEMPER = 0.7
+# Choices are drawn by log odds divided by this.
+TEMPER = 0.5
 # Neurons whose log odds are kept in mind at once: those of a tree of a hundred sections take some 10 kB each.
 KNOWN = 5000
 
@@ -146,7 +145,7 @@ class Choice:
                 self.known.clear()
             somata = [each for each in joined if each.soma >= 0]
             length = sum(self.lines.length[at] for at in sections)
-            value = NEURON * min(1.0, length / LONG_UM) - TWO_SOMATA * max(0, len(somata) - 1)
+            value = EACH + NEURON * min(1.0, length / LONG_UM) - TWO_SOMATA * max(0, len(somata) - 1)
             mine = sorted(sections)
             value += STAINED * alike(self.residual[mine], self.weight[mine])
             if length < self.min_length_um and not somata:

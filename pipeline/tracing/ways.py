@@ -17,7 +17,7 @@ from pipeline.tracing.crossing import Arm, Arms, Lines, Meeting
 # In log odds. end: a neurite ends there. end_opened: so does one that was joined there by closing a loop. attach: a
 # branch. double: a second branch at one meeting. bend, and what is more than 60 degrees of it, in 30 degrees; thick:
 # logarithm of how unlike what goes on is, up: of how much thicker it is than the parent; bright: of how unlike.
-# a_: of a branch, and bend80 what is more than 80 degrees. shared: what two neurites share, in 5 um.
+# a_: of a branch, and bend80 what is more than 80 degrees. shared: what two neurites share, in 10 um.
 FITTED = {
     "end": -5.23,
     "end_opened": 1.48,
@@ -40,7 +40,11 @@ MOST_WAYS = 8
 # Cosine between an arm and the radius of the soma it starts from: of an arm that leaves, of one that passes; the log
 # odds against one that passes being the soma's, and against one that leaves being another's. So many arms of a soma
 # are asked whether they are another's.
-LEAVING, PASSING, OWN, OTHER, LOOSE_ARMS = 0.8, 0.4, 4.0, 3.0, 5
+LEAVING, PASSING, OWN, OTHER, LOOSE_ARMS = 0.8, 0.4, 2.8, 2.1, 5
+# How much the terms of arms that pass a soma count: it hides how they lie.
+AT_SOMA = 0.7
+# For a neurite of one, two, three or more arms at a meeting.
+OF_ARMS = 0.4, 0.2, -0.05, -0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +65,18 @@ def of_meeting(lines: Lines, place: int, meeting: Meeting) -> list[Way]:
     found = []
     for blocks, features in table(lines, meeting):
         made = tuple(
-            Joined(place, dict(zip((meeting.arms[at] for at in block), (rows @ weights).tolist())))
+            Joined(
+                place,
+                dict(zip((meeting.arms[at] for at in block), (rows @ weights + _of_arms(block)).tolist())),
+            )
             for block, rows in zip(blocks, features)
         )
         found.append((-sum(float(np.logaddexp.reduce(list(each.value.values()))) for each in made), made))
     return _likeliest(found, MOST_WAYS)
+
+
+def _of_arms(block: list[int]) -> float:
+    return OF_ARMS[min(len(block), len(OF_ARMS)) - 1]
 
 
 def table(lines: Lines, meeting: Meeting) -> Iterator[tuple[list[list[int]], list[np.ndarray]]]:
@@ -97,7 +108,7 @@ def of_soma(lines: Lines, place: int, soma: int) -> list[Way]:
             made = [Joined(place, dict.fromkeys((known[at] for at in own), cost), soma)]
             for block in blocks:
                 # The soma hides whether a neurite grows thicker beside it.
-                value = float(_features(block, block[0], arms, flow=False) @ weights)
+                value = AT_SOMA * float(_features(block, block[0], arms, flow=False) @ weights)
                 value -= OTHER * float(leaves[block].sum())
                 made.append(Joined(place, dict.fromkeys((known[at] for at in block), value)))
                 cost += value
