@@ -184,6 +184,37 @@ def test_the_odds_of_all_starts_are_found_by_one_walk_from_any():
             assert made._by_start(sections, joined) == pytest.approx(each)
 
 
+def ring() -> Choice:
+    """A ring that the tree had to open, a soma on it, and a line across."""
+    tree = tree_of(
+        line((10, 10, 10), (40, 10, 10)),
+        line((10, 10, 10), (10, 22, 10)),
+        line((40, 10, 10), (40, 22, 10)),
+        line((10, 22, 10), (23.5, 22, 10)),
+        line((40, 22, 10), (26.5, 22, 10)),
+        line((30, 2, 10), (30, 10, 10)),
+        line((30, 10, 10), (33, 16, 10)),
+        somata=[(10, 10, 10)],
+    )
+    bright = Field(np.full(SHAPE, 255, np.uint8), VOXEL)
+    lines = crossing.Lines(tree, np.ones(len(tree)), bright, np.flatnonzero(tree.type == SOMA))
+    assert lines.loops
+    return Choice(lines, np.zeros(len(tree), bool), min_length_um=5.0)
+
+
+@pytest.mark.parametrize("made", [cross(bend=25), ring()], ids=["cross", "ring"])
+def test_the_odds_of_each_way_at_a_place_are_those_of_all_neurons_there(made):
+    for chosen in list(product(*made.ways))[::5]:
+        for place, some in enumerate(made.ways):
+            made.choose(chosen)
+            each = []
+            for way in some:
+                made.choose((way,))
+                each.append(made._value(made._at(place)))
+            made.choose(chosen)
+            assert made._values(place) == pytest.approx(each)
+
+
 def test_f1_of_a_neuron_is_that_of_the_one_that_is_its_own():
     length = np.array([3.0, 1.0, 4.0])
     whole, two = np.array([[1, 1, 1]], bool), np.array([[1, 1, 0], [0, 0, 1]], bool)

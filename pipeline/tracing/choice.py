@@ -28,6 +28,10 @@ TEMPER = 0.5
 KNOWN = 5000
 
 
+# Sections and joined arms of a neuron, or of what hangs on an arm.
+Part = tuple[frozenset[int], frozenset[Joined]]
+
+
 class Choice:
     """A way at each meeting and soma of some lines, and the neurons that come of it."""
 
@@ -53,9 +57,7 @@ class Choice:
         places = [arm[0] for arm in self.joined if arm[1] == 0 and (arm[0], 1) in self.joined]
         beside = {tuple(sorted(self.joined[at, end].place for end in (0, 1))) for at in places}
         pairs = sorted(pair for pair in beside if pair[0] != pair[1])
-        while sum(self._best((place,), None) for place in range(len(self.ways))) or sum(
-            self._best(pair, TOGETHER) for pair in pairs
-        ):
+        while sum(map(self._best, range(len(self.ways)))) or sum(self._best_two(*pair) for pair in pairs):
             pass
 
     def draw(self, rng: np.random.Generator) -> None:
@@ -75,33 +77,49 @@ class Choice:
         for way in chosen:
             self._choose(way)
 
-    def neurons(self) -> list[tuple[frozenset[int], frozenset[Joined]]]:
+    def neurons(self) -> list[Part]:
         """Sections and joined arms of each neuron."""
         left = [at for at in range(len(self.lines.sections)) if at not in self.inner]
         return list(self._of_sections(left))
 
-    def _best(self, places: tuple[int, ...], most: int | None) -> bool:
-        """Whether other ways at some places were better; the best are chosen."""
-        sections = self._at(*places)
-        before = tuple(self._chosen(place) for place in places)
+    def _best(self, place: int) -> bool:
+        """Whether another way at a place was better; the best is chosen."""
+        before = self._chosen(place)
+        value = self._value(self._at(place)) + 1e-9
+        values = self._values(place)
+        better = max(values) > value
+        self._choose(self.ways[place][int(np.argmax(values))] if better else before)
+        return better
+
+    def _best_two(self, one: int, other: int) -> bool:
+        """Whether other ways at two places were better; the best are chosen."""
+        sections = self._at(one, other)
+        before = self._chosen(one), self._chosen(other)
         best, value = before, self._value(sections) + 1e-9
-        for tried in product(*(self.ways[place][:most] for place in places)):
-            for way in tried:
-                self._choose(way)
+        for tried in product(self.ways[one][:TOGETHER], self.ways[other][:TOGETHER]):
+            self.choose(tried)
             now = self._value(sections)
             if now > value:
                 best, value = tried, now
-        for way in best:
-            self._choose(way)
+        self.choose(best)
         return best is not before
 
     def _values(self, place: int) -> list[float]:
-        """Log odds of the neurons at a place by each of its ways; the last one stays chosen."""
+        """Log odds of the neurons at a place by each of its ways; the last one stays chosen.
+
+        What hangs on the arms does not change with the way, so that it is walked once.
+        """
         sections = self._at(place)
+        for at in sections:
+            for end in (0, 1):
+                if (at, end) in self.joined and self.joined[at, end].place == place:
+                    del self.joined[at, end]
+        pieces = list(self._of_sections(sections))
+        piece_of = {at: next(piece for piece in pieces if at in piece[0]) for at in sections}
         values = []
         for way in self.ways[place]:
             self._choose(way)
-            values.append(self._value(sections))
+            values.append(sum(self._judged(*neuron) for neuron in united(way, piece_of)))
         return values
 
     def _at(self, *places: int) -> list[int]:
@@ -119,7 +137,7 @@ class Choice:
     def _value(self, sections: list[int]) -> float:
         return sum(self._judged(*neuron) for neuron in self._of_sections(sections))
 
-    def _of_sections(self, sections: list[int]) -> Iterator[tuple[frozenset[int], frozenset[Joined]]]:
+    def _of_sections(self, sections: list[int]) -> Iterator[Part]:
         """The neurons that some sections are of."""
         seen: set[int] = set()
         for start in sections:
@@ -218,6 +236,27 @@ class Choice:
             value += each.value[far]
             todo += [arm for arm in each.value if arm != far]
         return value
+
+
+def united(way: Way, piece_of: dict[int, Part]) -> list[Part]:
+    """The neurons that a way makes of the pieces that hang on the arms of its place, by section."""
+    groups: list[tuple[set[Part], set[Joined]]] = []
+    for each in way:
+        if not each.value:
+            continue
+        pieces, joined = {piece_of[at] for at, _ in each.value}, {each}
+        for group in [group for group in groups if group[0] & pieces]:  # they hang together elsewhere, too
+            groups.remove(group)
+            pieces |= group[0]
+            joined |= group[1]
+        groups.append((pieces, joined))
+    return [
+        (
+            frozenset().union(*(sections for sections, _ in pieces)),
+            frozenset(joined).union(*(inner for _, inner in pieces)),
+        )
+        for pieces, joined in groups
+    ]
 
 
 def alike(residual: np.ndarray, weight: np.ndarray) -> float:

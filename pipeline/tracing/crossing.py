@@ -1,6 +1,8 @@
 """Where the lines of a tree meet: its sections, branch points that may be crossings, and how their arms lie."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -63,6 +65,9 @@ class Lines:
             self.near[two].append(one)
         self.soma = soma.tolist()
         self.sections = self._sections()
+        self.arms_at: defaultdict[int, list[Arm]] = defaultdict(list)
+        for arm in product(range(len(self.sections)), (0, 1)):
+            self.arms_at[self.row(arm)].append(arm)
         self.length = [
             float(np.linalg.norm(np.diff(tree.xyz[rows], axis=0), axis=1).sum()) for rows in self.sections
         ]
@@ -74,10 +79,7 @@ class Lines:
 
     def arms_of(self, nodes: list[int], inner: set[int]) -> list[Arm]:
         """The ends of sections, but of inner ones, at some nodes."""
-        every = range(len(self.sections))
-        return [
-            (at, end) for at in every if at not in inner for end in (0, 1) if self.row((at, end)) in nodes
-        ]
+        return sorted(arm for row in nodes for arm in self.arms_at[row] if arm[0] not in inner)
 
     def arms(self, arms: list[Arm]) -> Arms:
         """How some arms lie."""
