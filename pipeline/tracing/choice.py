@@ -29,7 +29,7 @@ KNOWN = 5000
 
 
 # Sections and joined arms of a neuron, or of what hangs on an arm.
-Part = tuple[frozenset[int], frozenset[Joined]]
+Cluster = tuple[frozenset[int], frozenset[Joined]]
 
 
 class Choice:
@@ -77,7 +77,7 @@ class Choice:
         for way in chosen:
             self._choose(way)
 
-    def neurons(self) -> list[Part]:
+    def neurons(self) -> list[Cluster]:
         """Sections and joined arms of each neuron."""
         left = [at for at in range(len(self.lines.sections)) if at not in self.inner]
         return list(self._of_sections(left))
@@ -110,10 +110,8 @@ class Choice:
         What hangs on the arms does not change with the way, so that it is walked once.
         """
         sections = self._at(place)
-        for at in sections:
-            for end in (0, 1):
-                if (at, end) in self.joined and self.joined[at, end].place == place:
-                    del self.joined[at, end]
+        for arm in self._arms(place):
+            del self.joined[arm]
         pieces = list(self._of_sections(sections))
         piece_of = {at: next(piece for piece in pieces if at in piece[0]) for at in sections}
         values = []
@@ -124,20 +122,22 @@ class Choice:
 
     def _at(self, *places: int) -> list[int]:
         """The sections with an arm at some places."""
-        return sorted({arm[0] for place in places for each in self.ways[place][0] for arm in each.value})
+        return sorted({at for place in places for at, _ in self._arms(place)})
+
+    def _arms(self, place: int) -> list[Arm]:
+        return [arm for each in self.ways[place][0] for arm in each.value]
 
     def _choose(self, way: Way) -> None:
         for each in way:
             self.joined |= dict.fromkeys(each.value, each)
 
     def _chosen(self, place: int) -> Way:
-        arms = [arm for each in self.ways[place][0] for arm in each.value]
-        return tuple(dict.fromkeys(self.joined[arm] for arm in arms))
+        return tuple(dict.fromkeys(self.joined[arm] for arm in self._arms(place)))
 
     def _value(self, sections: list[int]) -> float:
         return sum(self._judged(*neuron) for neuron in self._of_sections(sections))
 
-    def _of_sections(self, sections: list[int]) -> Iterator[Part]:
+    def _of_sections(self, sections: list[int]) -> Iterator[Cluster]:
         """The neurons that some sections are of."""
         seen: set[int] = set()
         for start in sections:
@@ -238,9 +238,9 @@ class Choice:
         return value
 
 
-def united(way: Way, piece_of: dict[int, Part]) -> list[Part]:
+def united(way: Way, piece_of: dict[int, Cluster]) -> list[Cluster]:
     """The neurons that a way makes of the pieces that hang on the arms of its place, by section."""
-    groups: list[tuple[set[Part], set[Joined]]] = []
+    groups: list[tuple[set[Cluster], set[Joined]]] = []
     for each in way:
         if not each.value:
             continue
