@@ -259,6 +259,13 @@ def test_a_pair_of_which_one_has_no_node_in_the_middle_of_the_view_can_be_made()
     assert image.shape == PAIR_ZYX and len(touching_places(*trees))
 
 
+def test_of_a_pair_the_first_neuron_alone_can_be_shown():
+    both, trees = two_neurons(np.random.default_rng(4))
+    alone, (first,) = two_neurons(np.random.default_rng(4), shown=1)
+    assert (first.xyz == trees[0].xyz).all()
+    assert alone.mean() < both.mean()
+
+
 def test_simulated_pairs_touch_and_a_seed_gives_the_same_again():
     image, trees = two_neurons(np.random.default_rng(4))
     assert image.shape == PAIR_ZYX and len(touching_places(*trees))

@@ -12,8 +12,10 @@ PAIR_ZYX, PAIR_UM = (48, 256, 256), (0.8, 0.33, 0.33)
 STYLES: tuple[Style, ...] = ("projection", "multipolar", "fibre")
 
 
-def two_neurons(rng: np.random.Generator) -> tuple[np.ndarray, list[Tree]]:
+def two_neurons(rng: np.random.Generator, *, shown: int = 2) -> tuple[np.ndarray, list[Tree]]:
     """uint8 PAIR_ZYX: an image of two neurons that cross and touch at one place or more, and both trees (um).
+
+    shown: 1 leaves the second one out, of the image and of the trees.
 
     At the place that is made to touch, the lines of both are nearer than the sum of their radii: no image tells them
     apart there. Trees are drawn in boxes as large as the view and shifted, so some of them lies outside.
@@ -25,17 +27,19 @@ def two_neurons(rng: np.random.Generator) -> tuple[np.ndarray, list[Tree]]:
         second = Tree(second.xyz[:, [1, 0, 2]], second.radius, second.parent, second.type)
     second = _touching(rng, first, second, np.array(extent))
     photons = 100 * np.exp(rng.normal(0, 0.3, 2))
+    staining = [Staining(uneven=rng.uniform(0.1, 0.3), beads=rng.uniform(0.1, 0.4)) for _ in range(2)]
+    trees = [first, second][:shown]
     image = render(
-        [first, second],
+        trees,
         shape_zyx=PAIR_ZYX,
         voxel_size=PAIR_UM,
         rng=rng,
         psf_um=(0.75, 0.25, 0.25),
-        photons=photons,
-        staining=[Staining(uneven=rng.uniform(0.1, 0.3), beads=rng.uniform(0.1, 0.4)) for _ in range(2)],
+        photons=photons[:shown],
+        staining=staining[:shown],
         camera=Camera(background=1.0, uneven=0.3, haze=0.03, read_noise=1.0, white=70),
     )
-    return image, [first, second]
+    return image, trees
 
 
 def soma_view(

@@ -12,8 +12,8 @@ from pipeline.tracing.ways import Joined, Way
 
 # In log odds, beside what the ways say: for each neuron, and for one of LONG_UM or more (less in proportion for a
 # shorter one), against one that starts within the image without a soma (INNER_ALONE where nothing comes from the border
-# or a soma), against a loop, two somata in one. Learnt on simulated views (docs/tracing.md), but INNER: so that single
-# neurons (OP_1, OP_4, OP_5) stay whole.
+# or a soma), against a loop, two somata in one. Learnt as `python benchmarks/odds.py` does it, but INNER, LOOP,
+# TWO_SOMATA: so that single neurons (OP_1, OP_4, OP_5) stay whole. See docs/tracing.md.
 EACH, NEURON, LONG_UM, INNER, INNER_ALONE, LOOP, TWO_SOMATA = 0.2, 4.5, 190.0, 10.0, 2.0, 9.0, 1000.0
 # Standard deviations of the brightness (logarithm) of sections of one neuron, and of neurons of one image; how much
 # that counts; a section of so many um tells it fully.
@@ -22,7 +22,7 @@ OF_SECTIONS, OF_NEURONS, STAINED, SECTION_UM = 0.28, 0.46, 0.5, 11.0
 SHORT = 3.0, 50.0
 # Of two neighbours so many ways each are tried together.
 TOGETHER = 5
-# Choices are drawn by log odds divided by this.
+# Choices are drawn by log odds divided by this; learnt, too.
 TEMPER = 0.5
 # Neurons whose log odds are kept in mind at once: those of a tree of a hundred sections take some 10 kB each.
 KNOWN = 5000

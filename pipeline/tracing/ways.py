@@ -41,7 +41,8 @@ MOST_WAYS = 8
 # odds against one that passes being the soma's, and against one that leaves being another's. So many arms of a soma
 # are asked whether they are another's.
 LEAVING, PASSING, OWN, OTHER, LOOSE_ARMS = 0.8, 0.4, 2.8, 2.1, 5
-# How much the terms of arms that pass a soma count: it hides how they lie.
+# How much the terms of arms that pass a soma count: it hides how they lie. This, OWN, OTHER and OF_ARMS were learnt as
+# `python benchmarks/odds.py` does it.
 AT_SOMA = 0.7
 # For a neurite of one, two, three or more arms at a meeting.
 OF_ARMS = 0.4, 0.2, -0.05, -0.15
