@@ -22,7 +22,7 @@ from simulated import WEIGHTS, Seen, quiet, seen
 from pipeline import config, swc
 from pipeline.simulation.views import PAIR_UM, two_neurons
 from pipeline.swc import Tree
-from pipeline.tracing import graph, neuron, ways
+from pipeline.tracing import graph, neuron, split, ways
 from pipeline.tracing.crossing import Arm, Lines, Meeting
 
 # An arm is looked at between so many um from where it starts; it is of a neuron whose line is nearer (um) than SURE
@@ -51,8 +51,7 @@ def of_view(view: Seen, trees: list[Tree]) -> Iterator[tuple[list[list[np.ndarra
     settings = config.Trace(neurons="all")
     for each in neuron.pieces(view.labels, view.field, settings):
         tree = each.tree
-        light = view.field.seen.at(swc.um_to_voxel(tree.xyz, view.field.voxel_size))
-        lines = Lines(tree, np.maximum(light, 1.0), view.field, np.flatnonzero(tree.type == swc.SOMA))
+        lines, _ = split.lines_of(tree, view.field, np.flatnonzero(tree.type == swc.SOMA))
         for meeting in lines.meetings:
             right = truth(lines, meeting, trees)
             if right is not None:

@@ -30,9 +30,8 @@ from pipeline.intensity.points import Light
 from pipeline.simulation.views import PAIR_UM, PAIR_ZYX, two_neurons
 from pipeline.stages import ingest
 from pipeline.swc import SOMA, Tree
-from pipeline.tracing import choice, neuron, risk, segment, skeleton, ways
+from pipeline.tracing import choice, neuron, risk, segment, split, ways
 from pipeline.tracing.choice import SHORT, Choice
-from pipeline.tracing.crossing import Lines
 from pipeline.tracing.field import Field
 from pipeline.tracing.ways import Joined
 
@@ -45,8 +44,6 @@ SHARE, ALONE = 0.25, 5.0
 VIEWS, ROUNDS, FIRST, RATE = 72, 20, 4, 0.02
 # How much all log odds count, and what is added: see `printed`.
 NAMES = ("all", "each", "neuron", "stained", "at_soma", "arms_1", "arms_2", "arms_3", "arms_more")
-
-
 # All ways of a meeting are kept, of which the likeliest by the odds of a step are looked at.
 MOST_WAYS, ways.MOST_WAYS = ways.MOST_WAYS, 100
 
@@ -66,9 +63,7 @@ class Case(Choice):
     """
 
     def __init__(self, tree: Tree, field: Field, wanted: list[Tree], *, counts: float = 1.0) -> None:
-        brightness = np.maximum(field.seen.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
-        lines = Lines(tree, brightness, field, np.flatnonzero(tree.type == SOMA))
-        border = skeleton.at_border(tree, field.shape, field.voxel_size)
+        lines, border = split.lines_of(tree, field, np.flatnonzero(tree.type == SOMA))
         super().__init__(lines, border, min_length_um=SETTINGS.min_length_um)
         self.every, self.counts = self.ways, counts
         self.truth = np.array([_whose(tree.xyz[rows], wanted) for rows in lines.sections])

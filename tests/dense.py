@@ -22,5 +22,6 @@ def along_x(first: float, last: float, *, y: float = 0.03) -> swc.Tree:
 
 
 def evaluate(tmp_path, *arguments):
+    """The scores that the command evaluate writes; its exit code where it refuses."""
     status = main(["evaluate", *map(str, arguments), "--output", str(tmp_path / "m.json")])
     return json.loads((tmp_path / "m.json").read_text()) if status == 0 else status

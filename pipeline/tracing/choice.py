@@ -12,8 +12,8 @@ from pipeline.tracing.ways import Joined, Way
 
 # In log odds, beside what the ways say: for each neuron, and for one of LONG_UM or more (less in proportion for a
 # shorter one), against one that starts within the image without a soma (INNER_ALONE where nothing comes from the border
-# or a soma), against a loop, two somata in one. Learnt as `python benchmarks/odds.py` does it, but INNER, LOOP,
-# TWO_SOMATA: so that single neurons (OP_1, OP_4, OP_5) stay whole. See docs/tracing.md.
+# or a soma), against a loop, two somata in one. EACH and NEURON were learnt as `python benchmarks/odds.py` does it, the
+# others chosen on simulated pairs and so that single neurons (OP_1, OP_4, OP_5) stay whole: docs/tracing.md.
 EACH, NEURON, LONG_UM, INNER, INNER_ALONE, LOOP, TWO_SOMATA = 0.2, 4.5, 190.0, 10.0, 2.0, 9.0, 1000.0
 # Standard deviations of the brightness (logarithm) of sections of one neuron, and of neurons of one image; how much
 # that counts; a section of so many um tells it fully.

@@ -37,13 +37,8 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
     whole = [Part(tree, np.arange(len(tree)))]
     if len(tree) < 2:
         return whole
-    brightness = np.ones(len(tree))
-    if field.light is not None:
-        brightness = np.maximum(field.light.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
-    lines = Lines(tree, brightness, field, soma)
-    choice = Choice(
-        lines, skeleton.at_border(tree, field.shape, field.voxel_size), min_length_um=min_length_um
-    )
+    lines, border = lines_of(tree, field, soma)
+    choice = Choice(lines, border, min_length_um=min_length_um)
     for short in SHORT:
         choice.improve(short)
     choice.choose(risk.least(choice))
@@ -52,6 +47,15 @@ def neurons(tree: Tree, field: Field, *, soma: np.ndarray, min_length_um: float)
         return whole
     parts = (_part(lines, sections, joined) for sections, joined in found)
     return [part for part in parts if part is not None]
+
+
+def lines_of(tree: Tree, field: Field, soma: np.ndarray) -> tuple[Lines, np.ndarray]:
+    """The lines of a tree, and which of its nodes lie at the border of the image: bool (n,)."""
+    brightness = np.ones(len(tree))
+    if field.light is not None:
+        brightness = np.maximum(field.light.at(swc.um_to_voxel(tree.xyz, field.voxel_size)), 1.0)
+    border = skeleton.at_border(tree, field.shape, field.voxel_size)
+    return Lines(tree, brightness, field, soma), border
 
 
 def _part(lines: Lines, sections: frozenset[int], joined: frozenset[Joined]) -> Part | None:
